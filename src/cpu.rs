@@ -1,0 +1,11 @@
+//! Runs a plan on the CPU: in `f64` through every op's reference (the oracle), and fast in `f32` through the
+//! kernels in this folder.
+
+pub(crate) mod conv;
+mod executor;
+pub(crate) mod matmul;
+mod oracle;
+pub(crate) mod reduce;
+
+pub use executor::CpuProgram;
+pub use oracle::Oracle;

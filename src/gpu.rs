@@ -1,0 +1,9 @@
+//! Devices, shaders and recordings on wgpu: the only place that names a wgpu type.
+
+mod device;
+mod recording;
+mod shader;
+
+pub use device::{Adapter, DeviceKind, Gpu, adapters};
+pub use recording::GpuProgram;
+pub use shader::{Layout, assemble, reflect};

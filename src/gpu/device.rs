@@ -1,0 +1,302 @@
+//! Adapters and the opened device.
+
+use super::shader::{Layout, assemble, reflect};
+use crate::error::{Error, Result};
+use crate::kernel::{Constant, Launch, Shader, Target, TargetKind};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// Kind of an adapter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU behind a virtual machine.
+    Virtual,
+    /// A driver that runs shaders on the processor.
+    Software,
+    /// The driver does not say.
+    Other,
+}
+
+impl DeviceKind {
+    /// The word used in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discrete => "discrete",
+            Self::Integrated => "integrated",
+            Self::Virtual => "virtual",
+            Self::Software => "software",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// A device that a driver offers.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    adapter: wgpu::Adapter,
+}
+
+/// All adapters, in the drivers' order. Empty where there is no driver.
+pub fn adapters() -> Vec<Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let found = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    found.into_iter().map(|adapter| Adapter { adapter }).collect()
+}
+
+impl Adapter {
+    /// The device's name.
+    pub fn name(&self) -> String {
+        self.adapter.get_info().name
+    }
+
+    /// Vulkan, Metal or Dx12.
+    pub fn backend(&self) -> String {
+        format!("{:?}", self.adapter.get_info().backend)
+    }
+
+    /// The driver's name and version.
+    pub fn driver(&self) -> String {
+        let info = self.adapter.get_info();
+        format!("{} {}", info.driver, info.driver_info).trim().to_owned()
+    }
+
+    /// Kind of device.
+    pub fn kind(&self) -> DeviceKind {
+        match self.adapter.get_info().device_type {
+            wgpu::DeviceType::DiscreteGpu => DeviceKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => DeviceKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => DeviceKind::Virtual,
+            wgpu::DeviceType::Cpu => DeviceKind::Software,
+            wgpu::DeviceType::Other => DeviceKind::Other,
+        }
+    }
+
+    /// The limits that kernels depend on.
+    pub fn target(&self) -> Target {
+        target(self.kind(), &self.adapter.limits())
+    }
+
+    /// Features that matter here and that the device has.
+    pub fn features(&self) -> Vec<&'static str> {
+        let has = self.adapter.features();
+        [
+            (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+            (wgpu::Features::SHADER_F16, "f16"),
+            (wgpu::Features::SUBGROUP, "subgroups"),
+            (wgpu::Features::IMMEDIATES, "immediates"),
+            (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrix"),
+        ]
+        .into_iter()
+        .filter_map(|(feature, name)| has.contains(feature).then_some(name))
+        .collect()
+    }
+
+    /// Opens the device with all its limits. `checked` keeps bounds checks and loop bounds in the kernels.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn open(&self, checked: bool) -> Result<Gpu> {
+        self.open_with(checked, self.adapter.limits())
+    }
+
+    /// As [`Adapter::open`], at WebGPU's default limits.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn open_with_default_limits(&self, checked: bool) -> Result<Gpu> {
+        self.open_with(checked, wgpu::Limits::default())
+    }
+
+    fn open_with(&self, checked: bool, limits: wgpu::Limits) -> Result<Gpu> {
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("degrain"),
+            required_features: wgpu::Features::empty(),
+            required_limits: limits.clone(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        };
+        let refused = |e: wgpu::RequestDeviceError| Error::Device { name: self.name(), problem: e.to_string() };
+        let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor)).map_err(refused)?;
+        let fault: Fault = Arc::default();
+        let seen = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error| note(&seen, &error.to_string())));
+        let seen = fault.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                note(&seen, &format!("lost: {message}"));
+            }
+        });
+        Ok(Gpu {
+            name: self.name(),
+            description: format!("{} ({}, {})", self.name(), self.backend(), self.driver()),
+            target: target(self.kind(), &limits),
+            device,
+            queue,
+            checked,
+            fault,
+            kernels: HashMap::new(),
+        })
+    }
+}
+
+/// The first error that the driver reported outside of a call.
+type Fault = Arc<Mutex<Option<String>>>;
+
+fn note(fault: &Fault, message: &str) {
+    if let Ok(mut fault) = fault.lock() {
+        fault.get_or_insert_with(|| message.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+}
+
+fn target(kind: DeviceKind, limits: &wgpu::Limits) -> Target {
+    Target {
+        kind: if kind == DeviceKind::Software { TargetKind::SoftwareDriver } else { TargetKind::Gpu },
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+    }
+}
+
+/// A compiled kernel.
+#[derive(Clone)]
+pub(super) struct Kernel {
+    pub(super) pipeline: wgpu::ComputePipeline,
+    pub(super) group_layout: wgpu::BindGroupLayout,
+    pub(super) layout: Layout,
+}
+
+/// An opened device with the kernels compiled on it.
+pub struct Gpu {
+    name: String,
+    description: String,
+    target: Target,
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    checked: bool,
+    fault: Fault,
+    kernels: HashMap<(Shader, String), Kernel>,
+}
+
+impl Gpu {
+    /// Limits and kind.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Name, backend and driver.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub(super) fn error(&self, problem: impl Into<String>) -> Error {
+        Error::Device { name: self.name.clone(), problem: problem.into() }
+    }
+
+    /// The first error that the driver reported since the device was opened.
+    pub(super) fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().ok().and_then(|fault| fault.clone());
+        fault.map_or(Ok(()), |problem| Err(self.error(problem)))
+    }
+
+    /// Runs `work`, and turns what the driver objects to into an error.
+    pub(super) fn scoped<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        if let Some(problem) = pollster::block_on(validation.pop()) {
+            return Err(self.error(problem.to_string()));
+        }
+        if pollster::block_on(memory.pop()).is_some() {
+            return Err(self.error("out of memory: use a smaller --batch or --limit"));
+        }
+        Ok(result)
+    }
+
+    /// The kernel of a launch, compiled at its first use.
+    pub(super) fn kernel(&mut self, launch: &Launch) -> Result<Kernel> {
+        let key = (launch.shader, constants_key(&launch.constants));
+        if let Some(kernel) = self.kernels.get(&key) {
+            return Ok(kernel.clone());
+        }
+        let text = assemble(launch.shader, &launch.constants)?;
+        let layout = reflect(launch.shader, &text)?;
+        self.check_limits(launch.shader, &layout)?;
+        let kernel = self.scoped(|| self.compile(launch.shader, &text, layout))?;
+        self.kernels.insert(key, kernel.clone());
+        Ok(kernel)
+    }
+
+    fn check_limits(&self, shader: Shader, layout: &Layout) -> Result<()> {
+        let invocations: u32 = layout.workgroup_size.iter().product();
+        let fits = invocations <= self.target.max_invocations
+            && layout.workgroup_bytes <= self.target.workgroup_memory_bytes
+            && layout.storage_written.len() <= self.target.max_storage_buffers as usize;
+        let problem = || {
+            let (bytes, buffers) = (layout.workgroup_bytes, layout.storage_written.len());
+            format!("{invocations} invocations, {bytes} bytes of workgroup memory and {buffers} buffers exceed the device")
+        };
+        if fits { Ok(()) } else { Err(Error::Shader { name: shader.name.to_owned(), problem: problem() }) }
+    }
+
+    fn compile(&self, shader: Shader, text: &str, layout: Layout) -> Kernel {
+        let label = Some(shader.name);
+        let descriptor = wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(text.into()) };
+        let module = if self.checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            let checks = wgpu::ShaderRuntimeChecks {
+                bounds_checks: false,
+                force_loop_bounding: false,
+                ..wgpu::ShaderRuntimeChecks::checked()
+            };
+            // SAFETY: the built-in kernels guard every access by their parameter block, and every variant of every
+            // op is tested with checks on, off, and with guard words around its buffers; their loops are bounded.
+            unsafe { self.device.create_shader_module_trusted(descriptor, checks) }
+        };
+        let buffer = |binding: u32, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            count: None,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        };
+        let mut entries = Vec::new();
+        if layout.parameters_bytes > 0 {
+            entries.push(buffer(0, wgpu::BufferBindingType::Uniform));
+        }
+        for (binding, &written) in (1..).zip(&layout.storage_written) {
+            entries.push(buffer(binding, wgpu::BufferBindingType::Storage { read_only: !written }));
+        }
+        let group_layout =
+            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&group_layout)],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            cache: None,
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+        });
+        Kernel { pipeline, group_layout, layout }
+    }
+}
+
+fn constants_key(constants: &[(&'static str, Constant)]) -> String {
+    constants.iter().map(|(name, value)| format!("{name}={value};")).collect()
+}

@@ -1,0 +1,355 @@
+//! A plan resolved on a device: pipelines, bind groups and parameter blocks. A replay encodes the launches again and
+//! does nothing else.
+
+use super::device::{Gpu, Kernel};
+use crate::error::Result;
+use crate::kernel::{Binding, Launch};
+use crate::plan::{Plan, Step, Storage};
+use crate::session::{Backend, ProgramId};
+use crate::tensor::TensorType;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Work that one submit may hold: desktop drivers kill longer ones.
+const SUBMIT_NS: f64 = 80e6;
+/// Submits in flight before the host waits for the oldest.
+const IN_FLIGHT: usize = 2;
+
+/// A launch with everything looked up.
+struct ResolvedLaunch {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+/// A recorded plan.
+struct Recording {
+    launches: Vec<ResolvedLaunch>,
+    /// Measured time of one replay; none before the first.
+    replay_ns: Option<f64>,
+    /// Replays that were timed alone. The first compiles on some drivers, the second does not.
+    timed: usize,
+}
+
+/// Buffers and recordings on one device.
+pub struct GpuProgram {
+    gpu: Gpu,
+    store: HashMap<String, Stored>,
+    /// Buffers that temporaries of all plans share, the largest first.
+    shared: Vec<wgpu::Buffer>,
+    recordings: Vec<Recording>,
+    in_flight: Vec<wgpu::SubmissionIndex>,
+    parameter_bytes: usize,
+    guard_words: usize,
+}
+
+/// A tensor of the store: its own words, then the guard words.
+struct Stored {
+    buffer: wgpu::Buffer,
+    words: usize,
+}
+
+/// What guard words hold until something writes past the end of a tensor: a NaN as a real.
+const GUARD: u32 = 0xFFA5_C3D2;
+
+impl GpuProgram {
+    /// Without buffers or recordings.
+    pub fn new(gpu: Gpu) -> Self {
+        Self {
+            gpu,
+            store: HashMap::new(),
+            shared: Vec::new(),
+            recordings: Vec::new(),
+            in_flight: Vec::new(),
+            parameter_bytes: 0,
+            guard_words: 0,
+        }
+    }
+
+    fn storage_buffer(&self, label: &str, bytes: usize) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        self.buffer(label, bytes, usage)
+    }
+
+    fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let size = (bytes.max(4) as u64).next_multiple_of(4);
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        self.gpu.scoped(|| self.gpu.device.create_buffer(&descriptor))
+    }
+
+    fn named(&self, name: &str) -> Result<&Stored> {
+        self.store.get(name).ok_or_else(|| self.gpu.error(format!("no tensor {name} is allocated")))
+    }
+
+    /// Gives each slot one of the shared buffers, growing them where this plan needs more. Recordings made earlier
+    /// keep the buffers that they were made with.
+    fn slots(&mut self, plan: &Plan) -> Result<Vec<wgpu::Buffer>> {
+        let mut order: Vec<usize> = (0..plan.slot_bytes().len()).collect();
+        order.sort_by_key(|&s| std::cmp::Reverse(plan.slot_bytes()[s]));
+        let mut buffers: Vec<Option<wgpu::Buffer>> = vec![None; order.len()];
+        for (rank, &slot) in order.iter().enumerate() {
+            let bytes = plan.slot_bytes()[slot];
+            if self.shared.get(rank).is_none_or(|buffer| buffer.size() < bytes as u64) {
+                let buffer = self.storage_buffer("temporary", bytes)?;
+                if rank < self.shared.len() { self.shared[rank] = buffer } else { self.shared.push(buffer) }
+            }
+            buffers[slot] = Some(self.shared[rank].clone());
+        }
+        Ok(buffers.into_iter().flatten().collect())
+    }
+
+    /// All launches of a plan with their kernels and parameter words.
+    fn kernels<'p>(&mut self, plan: &'p Plan) -> Result<Vec<PendingLaunch<'p>>> {
+        let mut pending = Vec::new();
+        for step in plan.steps() {
+            let Some(variant) = &step.variant else { continue };
+            for launch in &variant.launches {
+                let kernel = self.gpu.kernel(launch)?;
+                let words = kernel.layout.parameter_words(launch)?;
+                pending.push(PendingLaunch { step, launch, kernel, words });
+            }
+        }
+        Ok(pending)
+    }
+
+    fn resolve(
+        &self,
+        plan: &Plan,
+        pending: PendingLaunch<'_>,
+        slots: &[wgpu::Buffer],
+        parameters: &wgpu::Buffer,
+        offset: u64,
+    ) -> Result<ResolvedLaunch> {
+        let PendingLaunch { step, launch, kernel, words } = pending;
+        let (input_types, output_types) = plan.types(step);
+        let tensor = |id, ty: &TensorType| -> Result<(&wgpu::Buffer, usize)> {
+            Ok(match plan.storage(id) {
+                Some(Storage::Slot(slot)) => (&slots[*slot], ty.size_bytes()),
+                Some(Storage::Store(name)) => (&self.named(name)?.buffer, ty.size_bytes()),
+                None => return Err(self.gpu.error(format!("{} has a tensor without a buffer", step.op.name()))),
+            })
+        };
+        let mut entries = Vec::new();
+        if !words.is_empty() {
+            entries.push(entry(0, parameters, offset, words.len() * 4));
+        }
+        for (at, binding) in (1..).zip(&launch.bindings) {
+            let (buffer, bytes) = match *binding {
+                Binding::Input(i) => tensor(step.inputs[i], &input_types[i])?,
+                Binding::Output(o) => tensor(step.outputs[o], &output_types[o])?,
+                Binding::Scratch(s) => {
+                    (&slots[step.scratch[s]], step.variant.as_ref().map_or(0, |v| v.scratch_bytes[s]))
+                }
+            };
+            entries.push(entry(at, buffer, 0, bytes.max(4)));
+        }
+        let descriptor = wgpu::BindGroupDescriptor {
+            label: Some(launch.shader.name),
+            layout: &kernel.group_layout,
+            entries: &entries,
+        };
+        let bind_group = self.gpu.device.create_bind_group(&descriptor);
+        Ok(ResolvedLaunch { pipeline: kernel.pipeline, bind_group, workgroups: launch.workgroups })
+    }
+
+    /// Encodes and submits some launches.
+    fn submit<'l>(&mut self, launches: impl Iterator<Item = &'l ResolvedLaunch>) -> Result<()> {
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for launch in launches {
+                let [x, y, z] = launch.workgroups;
+                pass.set_pipeline(&launch.pipeline);
+                pass.set_bind_group(0, &launch.bind_group, &[]);
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        self.in_flight.push(self.gpu.queue.submit([encoder.finish()]));
+        while self.in_flight.len() > IN_FLIGHT {
+            let oldest = self.in_flight.remove(0);
+            self.wait_for(Some(oldest))?;
+        }
+        self.gpu.check()
+    }
+
+    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let poll = self.gpu.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.gpu.check()?;
+        poll.map(|_| ()).map_err(|e| self.gpu.error(e.to_string()))
+    }
+}
+
+/// A launch on its way into a recording.
+struct PendingLaunch<'p> {
+    step: &'p Step,
+    launch: &'p Launch,
+    kernel: Kernel,
+    words: Vec<u32>,
+}
+
+fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, bytes: usize) -> wgpu::BindGroupEntry<'_> {
+    let size = std::num::NonZeroU64::new(bytes as u64);
+    wgpu::BindGroupEntry {
+        binding,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }),
+    }
+}
+
+impl Backend for GpuProgram {
+    fn allocate(&mut self, name: &str, ty: &TensorType) -> Result<()> {
+        if !self.store.contains_key(name) {
+            // wgpu zeroes new buffers.
+            let words = ty.words().max(1);
+            let buffer = self.storage_buffer(name, 4 * (words + self.guard_words))?;
+            let guard = vec![GUARD; self.guard_words];
+            self.gpu.queue.write_buffer(&buffer, 4 * words as u64, bytemuck::cast_slice(&guard));
+            self.store.insert(name.to_owned(), Stored { buffer, words });
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, words: &[u32]) -> Result<()> {
+        let buffer = &self.named(name)?.buffer;
+        // In parts: each one is staged in host memory until the next submit.
+        const PART: usize = 16 << 20;
+        for (part, words) in words.chunks(PART / 4).enumerate() {
+            self.gpu.queue.write_buffer(buffer, (part * PART) as u64, bytemuck::cast_slice(words));
+            if words.len() == PART / 4 {
+                self.gpu.queue.submit([]);
+                self.wait_for(None)?;
+            }
+        }
+        self.gpu.check()
+    }
+
+    fn read(&mut self, name: &str) -> Result<Vec<u32>> {
+        let mut words = self.read_all(name)?;
+        words.truncate(self.named(name)?.words);
+        Ok(words)
+    }
+
+    fn record(&mut self, plan: &Plan) -> Result<ProgramId> {
+        let slots = self.slots(plan)?;
+        let pending = self.kernels(plan)?;
+        let align = self.gpu.device.limits().min_uniform_buffer_offset_alignment as usize;
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut offsets = Vec::new();
+        for launch in &pending {
+            bytes.resize(bytes.len().next_multiple_of(align), 0);
+            offsets.push(bytes.len() as u64);
+            bytes.extend(bytemuck::cast_slice::<u32, u8>(&launch.words));
+        }
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+        let parameters = self.buffer("parameters", bytes.len(), usage)?;
+        self.gpu.queue.write_buffer(&parameters, 0, &bytes);
+        self.parameter_bytes += bytes.len();
+        let launches = self.gpu.scoped(|| {
+            let resolve = |(pending, offset)| self.resolve(plan, pending, &slots, &parameters, offset);
+            pending.into_iter().zip(offsets).map(resolve).collect::<Result<Vec<_>>>()
+        })??;
+        self.recordings.push(Recording { launches, replay_ns: None, timed: 0 });
+        Ok(ProgramId(self.recordings.len() - 1))
+    }
+
+    fn replay(&mut self, program: ProgramId, times: usize) -> Result<()> {
+        let mut recording = std::mem::replace(
+            &mut self.recordings[program.0],
+            Recording { launches: Vec::new(), replay_ns: None, timed: 0 },
+        );
+        let result = self.replay_recording(&mut recording, times);
+        self.recordings[program.0] = recording;
+        result
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        self.in_flight.clear();
+        self.wait_for(None)
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        let buffers = self.store.values().map(|stored| &stored.buffer).chain(&self.shared);
+        self.parameter_bytes + buffers.map(|b| b.size() as usize).sum::<usize>()
+    }
+
+    fn set_guard_words(&mut self, words: usize) {
+        self.guard_words = words;
+    }
+
+    fn overrun(&mut self) -> Result<Option<String>> {
+        let mut names: Vec<String> = self.store.keys().cloned().collect();
+        names.sort();
+        for name in names {
+            let own = self.named(&name)?.words;
+            if self.read_all(&name)?[own..].iter().any(|&word| word != GUARD) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl GpuProgram {
+    /// All words of a buffer of the store, the guard words among them.
+    fn read_all(&mut self, name: &str) -> Result<Vec<u32>> {
+        let source = self.named(name)?.buffer.clone();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.buffer("read", source.size() as usize, usage)?;
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&source, 0, &staging, 0, None);
+        let (send, receive) = std::sync::mpsc::channel();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
+            // The receiver waits below; if it is gone there is nobody to tell.
+            let _ = send.send(mapped);
+        });
+        let submitted = self.gpu.queue.submit([encoder.finish()]);
+        self.wait_for(Some(submitted))?;
+        self.in_flight.clear();
+        let unread = |problem: String| self.gpu.error(format!("cannot read {name}: {problem}"));
+        receive.recv().map_err(|e| unread(e.to_string()))?.map_err(|e| unread(e.to_string()))?;
+        let words = {
+            let mapped = staging.get_mapped_range(..).map_err(|e| unread(e.to_string()))?;
+            bytemuck::pod_collect_to_vec(&mapped)
+        };
+        staging.unmap();
+        Ok(words)
+    }
+
+    /// Several replays go into one submit, as many as the measured time allows; a replay that is longer than a
+    /// submit may be is split. Software drivers are exempt from the limit: nothing kills their submits.
+    fn replay_recording(&mut self, recording: &mut Recording, times: usize) -> Result<()> {
+        let mut left = times;
+        while left > 0 && recording.timed < 2 {
+            self.time_one(recording)?;
+            left -= 1;
+        }
+        let replay_ns = recording.replay_ns.unwrap_or(SUBMIT_NS);
+        let per_submit = ((SUBMIT_NS / replay_ns.max(1.0)) as usize).clamp(1, 256);
+        while left > 0 {
+            let now = left.min(per_submit);
+            let parts = if self.gpu.target().is_software() { 1 } else { (replay_ns / SUBMIT_NS).ceil() as usize };
+            if now == 1 && parts > 1 {
+                for part in recording.launches.chunks(recording.launches.len().div_ceil(parts)) {
+                    self.submit(part.iter())?;
+                }
+            } else {
+                self.submit((0..now).flat_map(|_| &recording.launches))?;
+            }
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// One replay in small submits, since nothing certain is known of its length.
+    fn time_one(&mut self, recording: &mut Recording) -> Result<()> {
+        self.wait()?;
+        let begin = Instant::now();
+        for part in recording.launches.chunks(8) {
+            self.submit(part.iter())?;
+        }
+        self.wait()?;
+        recording.replay_ns = Some(begin.elapsed().as_nanos() as f64);
+        recording.timed += 1;
+        Ok(())
+    }
+}

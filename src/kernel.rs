@@ -1,0 +1,233 @@
+//! What an op may run on a GPU, as plain data: shaders, launches, variants, their cost and how exact they are.
+//! Nothing here names a wgpu type, so a plan can hold it and a test can check it without a device.
+
+use std::fmt;
+
+/// WGSL files that together make one module: shared snippets first, the kernel last.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Shader {
+    /// The kernel's file name without `.wgsl`.
+    pub name: &'static str,
+    /// The texts, joined in this order.
+    pub files: &'static [&'static str],
+}
+
+/// A value for one of a shader's named top-level constants.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Constant {
+    /// A `bool`.
+    Bool(bool),
+    /// A `u32`.
+    U32(u32),
+    /// An `f32`.
+    F32(f32),
+}
+
+impl fmt::Display for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(v) => write!(f, "{v}"),
+            Self::U32(v) => write!(f, "{v}u"),
+            Self::F32(v) => write!(f, "{v:?}f"),
+        }
+    }
+}
+
+/// One word of a parameter block.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Word {
+    /// A `u32` member.
+    U32(u32),
+    /// An `i32` member.
+    I32(i32),
+    /// An `f32` member.
+    F32(f32),
+}
+
+impl Word {
+    /// The bits as they stand in the uniform buffer.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::U32(v) => v,
+            Self::I32(v) => v.cast_unsigned(),
+            Self::F32(v) => v.to_bits(),
+        }
+    }
+}
+
+impl From<usize> for Word {
+    /// Extents are checked against the 2^31-byte binding limit before a launch is made, so they fit.
+    fn from(v: usize) -> Self {
+        Self::U32(u32::try_from(v).unwrap_or(u32::MAX))
+    }
+}
+
+impl From<u32> for Word {
+    fn from(v: u32) -> Self {
+        Self::U32(v)
+    }
+}
+
+impl From<i32> for Word {
+    fn from(v: i32) -> Self {
+        Self::I32(v)
+    }
+}
+
+impl From<f32> for Word {
+    fn from(v: f32) -> Self {
+        Self::F32(v)
+    }
+}
+
+/// What a storage binding of a launch refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Binding {
+    /// The op's input of this number.
+    Input(usize),
+    /// The op's output of this number.
+    Output(usize),
+    /// The variant's scratch buffer of this number.
+    Scratch(usize),
+}
+
+/// One dispatch of one shader.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Launch {
+    /// What runs.
+    pub shader: Shader,
+    /// Values for the shader's tunable constants, by name; the others keep the value in the file.
+    pub constants: Vec<(&'static str, Constant)>,
+    /// The parameter block (uniform, group 0, binding 0), by member name; all members must be given.
+    pub parameters: Vec<(&'static str, Word)>,
+    /// The storage buffers (group 0, bindings 1, 2, …).
+    pub bindings: Vec<Binding>,
+    /// Workgroup counts.
+    pub workgroups: [u32; 3],
+}
+
+/// One way to compute an op on a GPU.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Variant {
+    /// Short name, unique within the op.
+    pub name: &'static str,
+    /// The dispatches, in order.
+    pub launches: Vec<Launch>,
+    /// Sizes of the scratch buffers, in bytes.
+    pub scratch_bytes: Vec<usize>,
+    /// Estimated time on the target, in microseconds; the smallest is chosen.
+    pub estimate_us: f64,
+}
+
+impl Variant {
+    /// A variant of one dispatch without scratch.
+    pub fn single(name: &'static str, estimate_us: f64, launch: Launch) -> Self {
+        Self { name, launches: vec![launch], scratch_bytes: Vec::new(), estimate_us }
+    }
+}
+
+/// What kind of machine runs the kernels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TargetKind {
+    /// A GPU, discrete or integrated: many small cores, fast workgroup memory and barriers.
+    Gpu,
+    /// A software driver: few wide cores; a barrier splits a kernel into loops that spill every register.
+    SoftwareDriver,
+}
+
+/// What variants may depend on. The fields are limits that the device promises.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Target {
+    /// Kind of machine.
+    pub kind: TargetKind,
+    /// Invocations in one workgroup.
+    pub max_invocations: u32,
+    /// Workgroup memory, in bytes.
+    pub workgroup_memory_bytes: u32,
+    /// Largest storage binding, in bytes.
+    pub max_binding_bytes: u64,
+    /// Storage buffers that one launch may bind.
+    pub max_storage_buffers: u32,
+}
+
+impl Target {
+    /// WebGPU's default limits, which every kernel must be able to live with.
+    pub const DEFAULT_LIMITS: Self = Self {
+        kind: TargetKind::Gpu,
+        max_invocations: 256,
+        workgroup_memory_bytes: 16 << 10,
+        max_binding_bytes: 128 << 20,
+        max_storage_buffers: 8,
+    };
+
+    /// Whether this is a software driver.
+    pub fn is_software(&self) -> bool {
+        self.kind == TargetKind::SoftwareDriver
+    }
+}
+
+/// Arithmetic and traffic of one run of an op.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Cost {
+    /// Floating-point operations; a multiply-add counts two.
+    pub flops: f64,
+    /// Bytes that must move between memory and the cores, each tensor counted once.
+    pub bytes: f64,
+}
+
+/// How far a kernel may be from the reference.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Tolerance {
+    /// Bit for bit.
+    Exact,
+    /// `|err| <= atol + rtol * |expected|`.
+    Close {
+        /// Relative part.
+        rtol: f64,
+        /// Absolute part.
+        atol: f64,
+    },
+    /// A sum of this many products in `f32`: `|err| <= 4 sqrt(K) 2^-24 sum|a_i b_i|`, and a normalised mean
+    /// squared error of at most 1e-10; the magnitudes come from [`crate::graph::Op::magnitude`]. Where a function
+    /// follows the sum, its own error may come on top.
+    Sum {
+        /// K, the number of products.
+        terms: usize,
+        /// What follows the sum: its relative part.
+        rtol: f64,
+        /// What follows the sum: its absolute part.
+        atol: f64,
+    },
+}
+
+impl Tolerance {
+    /// Plain arithmetic, element by element.
+    pub const ELEMENTWISE: Self = Self::Close { rtol: 1e-5, atol: 1e-6 };
+    /// Through the device's exp, log, tanh or sqrt.
+    pub const TRANSCENDENTAL: Self = Self::Close { rtol: 1e-5, atol: 1e-5 };
+}
+
+/// Workgroups of a one-dimensional launch that covers `items` with `per_group` items each. Counts past
+/// 65,535 continue in y; kernels number a workgroup `y * num_workgroups.x + x` and ignore the surplus.
+pub fn linear_grid(items: usize, per_group: usize) -> [u32; 3] {
+    const LIMIT: usize = 65_535;
+    let groups = items.div_ceil(per_group).max(1);
+    let y = groups.div_ceil(LIMIT);
+    let x = groups.div_ceil(y);
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    [count(x), count(y), 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_cover_and_stay_in_bounds() {
+        for items in [0, 1, 63, 64, 65, 65_535 * 64, 65_535 * 64 + 1, 1_000_000_007] {
+            let [x, y, z] = linear_grid(items, 64);
+            assert!(x <= 65_535 && y <= 65_535 && z == 1, "{items}: {x} {y}");
+            assert!(u64::from(x) * u64::from(y) * 64 >= items as u64, "{items} not covered");
+        }
+    }
+}

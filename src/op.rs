@@ -1,0 +1,207 @@
+//! The table of ops, and what each entry offers: seeded cases that every kernel must pass.
+
+mod activation;
+mod adam;
+mod adamax;
+mod add;
+mod bce_logits;
+mod clock;
+mod conv2d;
+mod conv_kernels;
+mod conv2d_weight_grad;
+mod conv_transpose2d;
+mod fill;
+mod gather;
+mod history;
+mod matmul;
+mod matmul_kernels;
+mod max_pool2d;
+mod mse;
+mod noise;
+mod reshape;
+mod sum_rows;
+mod window;
+
+pub use activation::{Activate, ActivateBackward, Activation};
+pub use adam::{Adam, AdamConvention};
+pub use adamax::{Adamax, AdamaxConvention};
+pub use add::Add;
+pub use bce_logits::{BceLogits, BceLogitsBackward};
+pub use clock::Tick;
+pub use conv_transpose2d::ConvTranspose2d;
+pub use conv2d::Conv2d;
+pub use conv2d_weight_grad::Conv2dWeightGrad;
+pub use fill::Fill;
+pub use gather::{Gather, MAX_CHUNKS};
+pub use history::Record;
+pub use matmul::Matmul;
+pub use max_pool2d::{MaxPool2d, MaxPool2dBackward};
+pub use mse::{Mse, MseBackward};
+pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
+pub use reshape::Reshape;
+pub use sum_rows::SumRows;
+pub use window::{Padding, Window};
+
+use crate::error::Result;
+use crate::graph::{Op, Signature};
+use crate::tensor::{Array, DType, TensorType};
+use rand::{RngExt, SeedableRng};
+use std::sync::Arc;
+
+/// One line of the table of ops.
+pub struct OpEntry {
+    /// The op's name, as [`Op::name`] gives it.
+    pub name: &'static str,
+    /// Cases that every kernel of the op must pass, ragged shapes among them.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// Every built-in op. Kernel tests, gradient checks, validation and benches walk this table.
+pub const OPS: &[OpEntry] = &[
+    OpEntry { name: "activate", cases: activation::cases },
+    OpEntry { name: "activate_backward", cases: activation::backward_cases },
+    OpEntry { name: "adam", cases: adam::cases },
+    OpEntry { name: "adamax", cases: adamax::cases },
+    OpEntry { name: "add", cases: add::cases },
+    OpEntry { name: "bce_logits", cases: bce_logits::cases },
+    OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases },
+    OpEntry { name: "conv2d", cases: conv2d::cases },
+    OpEntry { name: "conv2d_weight_grad", cases: conv2d_weight_grad::cases },
+    OpEntry { name: "conv_transpose2d", cases: conv_transpose2d::cases },
+    OpEntry { name: "fill", cases: fill::cases },
+    OpEntry { name: "gather", cases: gather::cases },
+    OpEntry { name: "gaussian_noise", cases: noise::cases },
+    OpEntry { name: "matmul", cases: matmul::cases },
+    OpEntry { name: "max_pool2d", cases: max_pool2d::cases },
+    OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases },
+    OpEntry { name: "mse", cases: mse::cases },
+    OpEntry { name: "mse_backward", cases: mse::backward_cases },
+    OpEntry { name: "philox", cases: noise::philox_cases },
+    OpEntry { name: "record", cases: history::cases },
+    OpEntry { name: "sum_rows", cases: sum_rows::cases },
+    OpEntry { name: "tick", cases: clock::cases },
+];
+
+/// How an input of a case is filled.
+#[derive(Clone, Debug)]
+pub enum Values {
+    /// Uniform in `lo..hi`.
+    Uniform(f64, f64),
+    /// Whole numbers in `lo..hi`, so that ties occur.
+    Integers(u32, u32),
+    /// These values.
+    Exact(Vec<f64>),
+    /// These words.
+    Words(Vec<u32>),
+}
+
+/// An op with seeded inputs.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is special about it, for people.
+    pub label: String,
+    /// The op.
+    pub op: Arc<dyn Op>,
+    /// Type and values of each input.
+    pub inputs: Vec<(TensorType, Values)>,
+    /// Inputs whose gradient is checked against finite differences, away from kinks.
+    pub gradients: Vec<usize>,
+}
+
+impl Case {
+    /// A case whose gradients are not checked.
+    pub fn new(label: impl Into<String>, op: impl Op + 'static, inputs: Vec<(TensorType, Values)>) -> Self {
+        Self { label: label.into(), op: Arc::new(op), inputs, gradients: Vec::new() }
+    }
+
+    /// Also checks the gradients of these inputs.
+    #[must_use]
+    pub fn with_gradients(mut self, inputs: impl IntoIterator<Item = usize>) -> Self {
+        self.gradients = inputs.into_iter().collect();
+        self
+    }
+
+    /// The same inputs each time: values depend on the op, the label and the input's number alone.
+    pub fn arrays(&self) -> Vec<Array> {
+        self.inputs.iter().enumerate().map(|(i, (ty, values))| values.generate(ty, self.seed(i))).collect()
+    }
+
+    /// The seed of input `i`.
+    pub fn seed(&self, i: usize) -> u64 {
+        let key = format!("{} {} {i}", self.op.name(), self.label);
+        key.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    /// Types of the inputs.
+    pub fn input_types(&self) -> Vec<TensorType> {
+        self.inputs.iter().map(|(ty, _)| ty.clone()).collect()
+    }
+
+    /// Types of the outputs.
+    ///
+    /// # Errors
+    /// If the op cannot take the inputs.
+    pub fn output_types(&self) -> Result<Vec<TensorType>> {
+        self.op.infer(&self.input_types())
+    }
+
+    /// What the reference gives for `inputs`.
+    ///
+    /// # Errors
+    /// If the op cannot take the inputs.
+    pub fn expected(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let (input_types, output_types) = (self.input_types(), self.output_types()?);
+        let mut outputs: Vec<Array> = output_types.iter().map(Array::zeros).collect();
+        let signature = Signature { inputs: &input_types, outputs: &output_types };
+        self.op.reference(&signature, &inputs.iter().collect::<Vec<_>>(), &mut outputs);
+        Ok(outputs)
+    }
+}
+
+impl Values {
+    fn generate(&self, ty: &TensorType, seed: u64) -> Array {
+        let mut rng = rand_pcg::Pcg64::seed_from_u64(seed);
+        let n = ty.shape.len();
+        match (self, ty.dtype) {
+            (Self::Uniform(lo, hi), DType::F32) => {
+                // Rounded, so that the reference and the kernel start from the same numbers.
+                Array::F64((0..n).map(|_| f64::from(rng.random_range(*lo..*hi) as f32)).collect())
+            }
+            (Self::Integers(lo, hi), DType::F32) => {
+                Array::F64((0..n).map(|_| f64::from(rng.random_range(*lo..*hi))).collect())
+            }
+            (Self::Integers(lo, hi), DType::U32) => Array::U32((0..n).map(|_| rng.random_range(*lo..*hi)).collect()),
+            (Self::Integers(lo, hi), DType::U8) => {
+                Array::U8((0..n).map(|_| rng.random_range(*lo..*hi) as u8).collect())
+            }
+            (Self::Exact(values), DType::F32) => Array::F64(values.clone()),
+            (Self::Words(words), DType::U32) => Array::U32(words.clone()),
+            (Self::Words(words), DType::U8) => Array::U8(words.iter().map(|&w| w as u8).collect()),
+            _ => Array::zeros(ty),
+        }
+    }
+}
+
+/// Wants an exact number of inputs.
+fn expect_inputs(op: &str, inputs: &[TensorType], wanted: std::ops::RangeInclusive<usize>) -> Result<()> {
+    if wanted.contains(&inputs.len()) {
+        return Ok(());
+    }
+    Err(crate::error::Error::shape(op, format!("{wanted:?} inputs"), format!("{} inputs", inputs.len())))
+}
+
+/// Wants two tensors to have one type.
+fn expect_same(op: &str, a: &TensorType, b: &TensorType) -> Result<()> {
+    if a == b {
+        return Ok(());
+    }
+    Err(crate::error::Error::shape(op, a.to_string(), b.to_string()))
+}
+
+/// Wants a tensor of `f32`.
+fn expect_f32(op: &str, ty: &TensorType) -> Result<()> {
+    if ty.dtype == DType::F32 {
+        return Ok(());
+    }
+    Err(crate::error::Error::shape(op, "f32", ty.to_string()))
+}

@@ -1,0 +1,191 @@
+//! Adam, and what the adaptive optimisers share.
+
+use super::{Case, Tick, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use crate::error::Result;
+use crate::graph::{CpuCall, Op, Signature};
+use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
+use crate::tensor::{Array, TensorType};
+use rayon::prelude::*;
+
+/// Where epsilon stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdamConvention {
+    /// Keras and TensorFlow 1: `theta -= lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`.
+    Keras,
+    /// PyTorch: `theta -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
+    Torch,
+}
+
+/// One step of Adam (Kingma and Ba 2015), in place.
+///
+/// Inputs: parameter, gradient, m, v (all one shape), clock (t is its step plus one), learning rate (scalar).
+/// Outputs: the new parameter, m and v.
+#[derive(Clone, Copy, Debug)]
+pub struct Adam {
+    /// Decay of m.
+    pub beta1: f32,
+    /// Decay of v.
+    pub beta2: f32,
+    /// Added to the root.
+    pub epsilon: f32,
+    /// Where epsilon stands.
+    pub convention: AdamConvention,
+}
+
+impl Op for Adam {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        infer_moments(self.name(), inputs)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        MOMENTS_IN_PLACE
+    }
+
+    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+        let files = &[include_str!("../../shaders/optimizer.wgsl"), include_str!("../../shaders/adam.wgsl")];
+        let keras = self.convention == AdamConvention::Keras;
+        vec![moments_variant(Shader { name: "adam", files }, keras, self.beta1, self.beta2, self.epsilon, signature)]
+    }
+
+    fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
+        let (b1, b2, eps) = (f64::from(self.beta1), f64::from(self.beta2), f64::from(self.epsilon));
+        let t = step(inputs[4].u32()) as f64;
+        let lr = inputs[5].f64()[0];
+        for i in 0..inputs[0].len() {
+            let g = inputs[1].f64()[i];
+            let m = b1 * inputs[2].f64()[i] + (1.0 - b1) * g;
+            let v = b2 * inputs[3].f64()[i] + (1.0 - b2) * g * g;
+            let rate = lr / (1.0 - b1.powf(t));
+            let change = match self.convention {
+                AdamConvention::Keras => rate * (1.0 - b2.powf(t)).sqrt() * m / (v.sqrt() + eps),
+                AdamConvention::Torch => rate * m / ((v / (1.0 - b2.powf(t))).sqrt() + eps),
+            };
+            outputs[0].f64_mut()[i] = inputs[0].f64()[i] - change;
+            outputs[1].f64_mut()[i] = m;
+            outputs[2].f64_mut()[i] = v;
+        }
+    }
+
+    fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        let Self { beta1, beta2, epsilon, convention } = *self;
+        let (c1, c2) = corrections(beta1, beta2, call.inputs[4]);
+        let rate = call.input(5)[0] / c1;
+        let root = c2.sqrt();
+        each_moment(call, |parameter, g, m, v| {
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *parameter -= match convention {
+                AdamConvention::Keras => rate * root * *m / (v.sqrt() + epsilon),
+                AdamConvention::Torch => rate * *m / (v.sqrt() / root + epsilon),
+            };
+        });
+        true
+    }
+}
+
+/// Parameter, m and the second moment are replaced.
+pub(super) const MOMENTS_IN_PLACE: &[(usize, usize)] = &[(0, 0), (1, 2), (2, 3)];
+
+/// The number of this update, from one.
+pub(super) fn step(clock: &[u32]) -> u64 {
+    (u64::from(clock[1]) << 32 | u64::from(clock[0])) + 1
+}
+
+/// `1 - beta^t` for both betas.
+pub(super) fn corrections(beta1: f32, beta2: f32, clock: &[u32]) -> (f32, f32) {
+    let t = step(clock) as f64;
+    let correction = |beta: f32| -(t * f64::from(beta).ln()).exp_m1() as f32;
+    (correction(beta1), correction(beta2))
+}
+
+/// Types of an optimiser with two moments.
+pub(super) fn infer_moments(op: &str, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+    expect_inputs(op, inputs, 6..=6)?;
+    expect_f32(op, &inputs[0])?;
+    inputs[1..4].iter().try_for_each(|ty| expect_same(op, &inputs[0], ty))?;
+    expect_same(op, &Tick::clock(), &inputs[4])?;
+    expect_same(op, &TensorType::f32([]), &inputs[5])?;
+    Ok(vec![inputs[0].clone(), inputs[0].clone(), inputs[0].clone()])
+}
+
+/// The launch of an optimiser with two moments.
+pub(super) fn moments_variant(
+    shader: Shader,
+    keras: bool,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    signature: &Signature<'_>,
+) -> Variant {
+    let elements = signature.inputs[0].shape.len();
+    let logarithm = |beta: f32| f64::from(beta).ln() as f32;
+    let launch = Launch {
+        shader,
+        constants: vec![("KERAS", Constant::Bool(keras))],
+        parameters: vec![
+            ("elements", elements.into()),
+            ("beta1", beta1.into()),
+            ("beta2", beta2.into()),
+            ("log_beta1", logarithm(beta1).into()),
+            ("log_beta2", logarithm(beta2).into()),
+            ("epsilon", epsilon.into()),
+        ],
+        bindings: vec![
+            Binding::Input(1),
+            Binding::Input(4),
+            Binding::Input(5),
+            Binding::Output(0),
+            Binding::Output(1),
+            Binding::Output(2),
+        ],
+        workgroups: linear_grid(elements, 512),
+    };
+    Variant::single("plain", elements as f64, launch)
+}
+
+/// Runs `update(parameter, gradient, m, second moment)` over all elements.
+pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32, &mut f32, &mut f32) + Sync) {
+    const CHUNK: usize = 16_384;
+    let gradient = call.input(1);
+    let [parameter, m, v] = &mut *call.outputs else { return };
+    let chunks = bytemuck::cast_slice_mut::<u32, f32>(parameter)
+        .par_chunks_mut(CHUNK)
+        .zip(gradient.par_chunks(CHUNK))
+        .zip(bytemuck::cast_slice_mut::<u32, f32>(m).par_chunks_mut(CHUNK))
+        .zip(bytemuck::cast_slice_mut::<u32, f32>(v).par_chunks_mut(CHUNK));
+    chunks.for_each(|(((parameter, gradient), m), v)| {
+        for (((parameter, &g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
+            update(parameter, g, m, v);
+        }
+    });
+}
+
+/// Inputs of an optimiser: moments as they are after some steps, at several points in time.
+pub(super) fn moments_cases(case: impl Fn(String, Vec<(TensorType, Values)>) -> Case) -> Vec<Case> {
+    let clocks = [[0, 0, 0, 0], [1, 0, 64, 0], [700, 0, 0, 0], [100_000, 0, 0, 0], [5, 1, 0, 0]];
+    let shapes: [&[usize]; 5] = [&[1], &[511], &[3, 3, 7, 5], &[513], &[1025]];
+    std::iter::zip(clocks, shapes)
+        .map(|(clock, dims)| {
+            let inputs = vec![
+                reals(dims, -1.0, 1.0),
+                reals(dims, -0.1, 0.1),
+                reals(dims, -0.05, 0.05),
+                reals(dims, 1e-4, 0.1),
+                (Tick::clock(), Values::Words(clock.to_vec())),
+                (TensorType::f32([]), Values::Exact(vec![f64::from(0.002f32)])),
+            ];
+            case(format!("{dims:?} at {clock:?}"), inputs)
+        })
+        .collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let conventions = [AdamConvention::Keras, AdamConvention::Torch];
+    let op = |convention| Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention };
+    let of = |convention| moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs));
+    conventions.into_iter().flat_map(of).collect()
+}

@@ -1,0 +1,62 @@
+//! `y = a + b`, element by element: gradients of a tensor that two ops read.
+
+use super::{Case, Values, activation::elementwise, expect_f32, expect_inputs, expect_same};
+use crate::error::Result;
+use crate::graph::{CpuCall, Graph, Node, Op, Signature};
+use crate::kernel::{Shader, Target, Variant};
+use crate::tensor::{Array, TensorId, TensorType};
+
+/// `y = a + b`.
+#[derive(Clone, Copy, Debug)]
+pub struct Add;
+
+impl Op for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        expect_inputs(self.name(), inputs, 2..=2)?;
+        expect_f32(self.name(), &inputs[0])?;
+        expect_same(self.name(), &inputs[0], &inputs[1])?;
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn backward(
+        &self,
+        _: &mut Graph,
+        _: &Node,
+        upstream: &[Option<TensorId>],
+        _: &[bool],
+    ) -> Result<Vec<Option<TensorId>>> {
+        Ok(vec![upstream[0], upstream[0]])
+    }
+
+    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+        let shader = Shader { name: "add", files: &[include_str!("../../shaders/add.wgsl")] };
+        vec![elementwise(shader, Vec::new(), signature)]
+    }
+
+    fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
+        for (y, (a, b)) in outputs[0].f64_mut().iter_mut().zip(inputs[0].f64().iter().zip(inputs[1].f64())) {
+            *y = a + b;
+        }
+    }
+
+    fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        let (a, b) = (call.input(0), call.input(1));
+        for (y, (a, b)) in call.output(0).iter_mut().zip(a.iter().zip(b)) {
+            *y = a + b;
+        }
+        true
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [vec![1], vec![65], vec![3, 4, 5]]
+        .map(|dims| {
+            let input = || (TensorType::f32(dims.clone()), Values::Uniform(-2.0, 2.0));
+            Case::new(format!("{dims:?}"), Add, vec![input(), input()]).with_gradients([0, 1])
+        })
+        .into()
+}

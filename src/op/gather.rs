@@ -1,0 +1,153 @@
+//! A batch from a data set that lives on the device: rows in the epoch's order, bytes normalised on the way.
+
+use super::{Case, Tick, Values, expect_inputs, expect_same};
+use crate::error::{Error, Result};
+use crate::graph::{CpuCall, Op, Signature};
+use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::tensor::{Array, DType, Shape, TensorType};
+
+/// Buffers that one data set may be split over where it exceeds the binding limit.
+pub const MAX_CHUNKS: usize = 4;
+
+/// Row `i` of the batch is row `order[clock.row + i]` of the data set; bytes become `x / 255 + offset`, reals are
+/// taken as they are.
+///
+/// Inputs: order `u32[rows]`, clock, then one to [`MAX_CHUNKS`] chunks (N_c, D) of one type, each but the last with
+/// as many rows as the first. Outputs: the batch in the given shape, and the data set's row behind each of its
+/// rows, which keys random numbers. Positions past the end of the order begin again at its start.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    /// Shape of one sample; its product is D.
+    pub sample: Shape,
+    /// Rows to take.
+    pub batch: usize,
+    /// Added to bytes after the division by 255.
+    pub offset: f32,
+}
+
+impl Gather {
+    /// The data set's row for each row of the batch.
+    fn rows<'a>(&self, order: &'a [u32], clock: &[u32]) -> impl Iterator<Item = u32> + 'a {
+        let first = clock[2] as usize;
+        (0..self.batch).map(move |i| order[(first + i) % order.len()])
+    }
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        expect_inputs(self.name(), inputs, 3..=2 + MAX_CHUNKS)?;
+        expect_same(self.name(), &Tick::clock(), &inputs[1])?;
+        let chunks = &inputs[2..];
+        let rows = |ty: &TensorType| ty.shape.matrix().map_or(0, |[n, _]| n);
+        for (c, chunk) in chunks.iter().enumerate() {
+            let fits = chunk.shape.matrix().is_some_and(|[_, d]| d == self.sample.len());
+            let full = rows(chunk) == rows(&chunks[0]) || (c == chunks.len() - 1 && rows(chunk) <= rows(&chunks[0]));
+            if !fits || !full || chunk.dtype == DType::U32 || chunk.dtype != chunks[0].dtype {
+                let wanted = format!("chunks of rows of {} bytes or reals", self.sample.len());
+                return Err(Error::shape(self.name(), wanted, chunk.to_string()));
+            }
+        }
+        if inputs[0].dtype != DType::U32 || inputs[0].shape.is_empty() || self.batch == 0 {
+            return Err(Error::shape(self.name(), "an order and a batch of at least one row", inputs[0].to_string()));
+        }
+        let mut shape = vec![self.batch];
+        shape.extend(self.sample.dims());
+        Ok(vec![TensorType::f32(shape), TensorType::u32([self.batch])])
+    }
+
+    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+        let chunk = &signature.inputs[2];
+        let columns = self.sample.len();
+        let chunks = signature.inputs.len() - 2;
+        let bytes = chunk.dtype == DType::U8;
+        // A data set in fewer chunks binds its last one again: only its own rows are ever read.
+        let mut bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output(0), Binding::Output(1)];
+        bindings.extend((0..MAX_CHUNKS).map(|c| Binding::Input(2 + c.min(chunks - 1))));
+        let quads = columns.div_ceil(4);
+        let launch = Launch {
+            shader: Shader { name: "gather", files: &[include_str!("../../shaders/gather.wgsl")] },
+            constants: vec![("BYTES", Constant::Bool(bytes))],
+            parameters: vec![
+                ("batch", self.batch.into()),
+                ("columns", columns.into()),
+                ("row_words", if bytes { quads.into() } else { columns.into() }),
+                ("chunk_rows", chunk.shape.dims()[0].into()),
+                ("order_rows", signature.inputs[0].shape.len().into()),
+                ("offset", self.offset.into()),
+            ],
+            bindings,
+            workgroups: linear_grid(self.batch * quads, 64),
+        };
+        vec![Variant::single("plain", 1.0, launch)]
+    }
+
+    fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
+        let rows: Vec<u32> = self.rows(inputs[0].u32(), inputs[1].u32()).collect();
+        let per_chunk = signature.inputs[2].shape.dims()[0];
+        let d = self.sample.len();
+        for (b, &row) in rows.iter().enumerate() {
+            let chunk = inputs[2 + row as usize / per_chunk];
+            let start = row as usize % per_chunk * d;
+            for (j, x) in outputs[0].f64_mut()[b * d..][..d].iter_mut().enumerate() {
+                *x = match chunk {
+                    Array::U8(bytes) => f64::from(bytes[start + j]) / 255.0 + f64::from(self.offset),
+                    reals => reals.f64()[start + j],
+                };
+            }
+        }
+        outputs[1].u32_mut().copy_from_slice(&rows);
+    }
+
+    fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        let per_chunk = signature.inputs[2].shape.dims()[0];
+        let d = self.sample.len();
+        let mut rows = std::mem::take(&mut call.outputs[1]);
+        for (slot, row) in rows.iter_mut().zip(self.rows(call.inputs[0], call.inputs[1])) {
+            *slot = row;
+        }
+        let inputs = call.inputs;
+        for (&row, batch) in rows.iter().zip(call.output(0).chunks_exact_mut(d)) {
+            let chunk = inputs[2 + row as usize / per_chunk];
+            let row = row as usize % per_chunk;
+            if signature.inputs[2].dtype == DType::U8 {
+                let bytes = bytemuck::cast_slice::<u32, u8>(&chunk[row * d.div_ceil(4)..][..d.div_ceil(4)]);
+                for (x, &byte) in batch.iter_mut().zip(bytes) {
+                    *x = f32::from(byte) / 255.0 + self.offset;
+                }
+            } else {
+                batch.copy_from_slice(bytemuck::cast_slice(&chunk[row * d..][..d]));
+            }
+        }
+        call.outputs[1] = std::mem::take(&mut rows);
+        true
+    }
+
+    fn tolerance(&self, _: &Signature<'_>) -> Vec<Tolerance> {
+        vec![Tolerance::ELEMENTWISE, Tolerance::Exact]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let order = |rows: u32| Values::Words((0..rows).rev().collect());
+    let clock = |row: u32| (Tick::clock(), Values::Words(vec![9, 0, row, 0]));
+    let op = |d: usize, batch: usize| Gather { sample: [d].into(), batch, offset: -0.5 };
+    let bytes = |n: usize, d: usize| (TensorType::u8([n, d]), Values::Integers(0, 256));
+    let reals = |n: usize, d: usize| (TensorType::f32([n, d]), Values::Uniform(-1.0, 1.0));
+    let n = |rows: usize| TensorType::u32([rows]);
+    vec![
+        Case::new("bytes", op(12, 3), vec![(n(7), order(7)), clock(2), bytes(7, 12)]),
+        Case::new("bytes, padded rows", op(5, 4), vec![(n(6), order(6)), clock(1), bytes(6, 5)]),
+        Case::new("one", op(1, 1), vec![(n(1), order(1)), clock(0), bytes(1, 1)]),
+        Case::new("reals", op(7, 5), vec![(n(9), order(9)), clock(0), reals(9, 7)]),
+        Case::new("two chunks", op(6, 7), vec![(n(8), order(8)), clock(0), bytes(5, 6), bytes(3, 6)]),
+        Case::new(
+            "four chunks past the end of the order",
+            op(70, 13),
+            vec![(n(11), order(11)), clock(4), reals(3, 70), reals(3, 70), reals(3, 70), reals(2, 70)],
+        ),
+    ]
+}

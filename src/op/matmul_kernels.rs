@@ -1,0 +1,57 @@
+//! Which shaders compute a matrix product, and when.
+
+use super::{Matmul, activation};
+use crate::graph::Signature;
+use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
+
+/// Kernels of [`Matmul`].
+pub(super) fn variants(op: &Matmul, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+    let Some(extents) = op.extents(signature.inputs) else { return Vec::new() };
+    let mut variants = vec![direct(op, signature, extents, target), tiled(op, signature, extents, target)];
+    variants.retain(|v| v.launches.iter().all(|l| l.workgroups[0] > 0));
+    variants
+}
+
+/// The parts that both shaders share: constants, parameters, bindings.
+fn launch(op: &Matmul, signature: &Signature<'_>, [m, k, n]: [usize; 3], shader: Shader) -> Launch {
+    let biased = signature.inputs.len() == 3;
+    Launch {
+        shader,
+        constants: vec![
+            op.activation.constant(),
+            ("BIAS", Constant::Bool(biased)),
+            ("TRANSPOSE_A", Constant::Bool(op.transpose_a)),
+            ("TRANSPOSE_B", Constant::Bool(op.transpose_b)),
+        ],
+        parameters: vec![("rows", m.into()), ("inner", k.into()), ("columns", n.into())],
+        // Without a bias, b is bound in its place and never read as one.
+        bindings: vec![
+            Binding::Input(0),
+            Binding::Input(1),
+            Binding::Input(if biased { 2 } else { 1 }),
+            Binding::Output(0),
+        ],
+        workgroups: [1, 1, 1],
+    }
+}
+
+/// Registers only, no barriers: a 4x4 tile per invocation.
+fn direct(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> Variant {
+    let files = &[activation::SNIPPET, include_str!("../../shaders/matmul_direct.wgsl")];
+    let mut launch = launch(op, signature, extents, Shader { name: "matmul_direct", files });
+    let [m, k, n] = extents;
+    launch.workgroups = linear_grid(m.div_ceil(4) * n.div_ceil(4), 64);
+    let products = (m * k * n) as f64;
+    Variant::single("direct", products / if target.is_software() { 10e3 } else { 200e3 }, launch)
+}
+
+/// Tiles of 64x64 in workgroup memory, 4x4 per invocation.
+fn tiled(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> Variant {
+    let files = &[activation::SNIPPET, include_str!("../../shaders/matmul_tiled.wgsl")];
+    let mut launch = launch(op, signature, extents, Shader { name: "matmul_tiled", files });
+    let [m, k, n] = extents;
+    launch.workgroups = linear_grid(m.div_ceil(64) * n.div_ceil(64), 1);
+    // Small products leave most of a tile empty, and few workgroups leave most of a GPU idle.
+    let products = (m.next_multiple_of(64) * k * n.next_multiple_of(64)) as f64;
+    Variant::single("tiled", products / if target.is_software() { 1e3 } else { 2e6 }, launch)
+}

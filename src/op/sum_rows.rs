@@ -1,0 +1,86 @@
+//! Sums over all axes but the last: the gradient of a bias.
+
+use super::{Activation, Case, conv2d::reals, expect_f32, expect_inputs};
+use crate::error::{Error, Result};
+use crate::graph::{CpuCall, Op, Signature};
+use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::tensor::{Array, TensorType};
+
+/// `y[c] = sum over all other axes of x[…, c]`.
+#[derive(Clone, Copy, Debug)]
+pub struct SumRows;
+
+/// Rows and columns of the input, seen as a matrix.
+fn matrix(ty: &TensorType) -> [usize; 2] {
+    let columns = ty.shape.last();
+    [ty.shape.len() / columns.max(1), columns]
+}
+
+impl Op for SumRows {
+    fn name(&self) -> &'static str {
+        "sum_rows"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        expect_inputs(self.name(), inputs, 1..=1)?;
+        expect_f32(self.name(), &inputs[0])?;
+        if inputs[0].shape.is_empty() || inputs[0].shape.rank() == 0 {
+            return Err(Error::shape(self.name(), "at least one row", inputs[0].to_string()));
+        }
+        Ok(vec![TensorType::f32([inputs[0].shape.last()])])
+    }
+
+    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+        // Two stages: partial sums over runs of rows, then over the runs, both in a fixed order.
+        let [rows, columns] = matrix(&signature.inputs[0]);
+        let runs = rows.div_ceil(64).clamp(1, 256);
+        let shader = Shader { name: "sum_rows", files: &[include_str!("../../shaders/sum_rows.wgsl")] };
+        let stage = |rows: usize, runs: usize, from: Binding, to: Binding| Launch {
+            shader,
+            constants: Vec::new(),
+            parameters: vec![
+                ("rows", rows.into()),
+                ("columns", columns.into()),
+                ("runs", runs.into()),
+                ("run_rows", rows.div_ceil(runs).into()),
+            ],
+            bindings: vec![from, to],
+            workgroups: linear_grid(runs * columns, 64),
+        };
+        if runs == 1 {
+            return vec![Variant::single("one-stage", 1.0, stage(rows, 1, Binding::Input(0), Binding::Output(0)))];
+        }
+        let launches = vec![
+            stage(rows, runs, Binding::Input(0), Binding::Scratch(0)),
+            stage(runs, 1, Binding::Scratch(0), Binding::Output(0)),
+        ];
+        vec![Variant { name: "two-stage", launches, scratch_bytes: vec![4 * runs * columns], estimate_us: 1.0 }]
+    }
+
+    fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
+        let [_, columns] = matrix(&signature.inputs[0]);
+        let y = outputs[0].f64_mut();
+        y.fill(0.0);
+        for row in inputs[0].f64().chunks_exact(columns) {
+            y.iter_mut().zip(row).for_each(|(y, x)| *y += x);
+        }
+    }
+
+    fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        let [_, columns] = matrix(&signature.inputs[0]);
+        let x = call.input(0);
+        crate::cpu::reduce::sum_rows(x, columns, call.output(0));
+        true
+    }
+
+    fn tolerance(&self, signature: &Signature<'_>) -> Vec<Tolerance> {
+        let [rows, _] = matrix(&signature.inputs[0]);
+        vec![Activation::Linear.sum_tolerance(rows)]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let shapes: [&[usize]; 8] =
+        [&[1, 1], &[64, 3], &[65, 5], &[1, 130], &[2, 5, 7, 3], &[4096, 2], &[17_000, 3], &[3, 9, 9, 36]];
+    shapes.map(|dims| Case::new(format!("{dims:?}"), SumRows, vec![reals(dims, -1.0, 1.0)])).into()
+}

@@ -1,0 +1,341 @@
+//! From a tape to a schedule: which ops run, fused where a rule allows, in which buffers. Pure data.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
+use crate::kernel::{Cost, Target, Variant};
+use crate::tensor::{Class, TensorId, TensorType};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a tensor's words are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Storage {
+    /// In the session's store, under this name.
+    Store(String),
+    /// In the plan's shared buffer of this number.
+    Slot(usize),
+}
+
+/// One op of a plan.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is computed.
+    pub op: Arc<dyn Op>,
+    /// Tensors read.
+    pub inputs: Vec<TensorId>,
+    /// Tensors written.
+    pub outputs: Vec<TensorId>,
+    /// Layer or phase.
+    pub label: String,
+    /// The kernel chosen for the target; none on the CPU executor and for views.
+    pub variant: Option<Variant>,
+    /// Slots of the variant's scratch buffers.
+    pub scratch: Vec<usize>,
+}
+
+/// Choices when planning.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanOptions<'a> {
+    /// The device, or none for the CPU executor.
+    pub target: Option<&'a Target>,
+    /// Whether ops may be fused.
+    pub fuse: bool,
+    /// The kernel to take wherever an op has one of this name, in place of the cheapest.
+    pub variant: Option<&'a str>,
+}
+
+/// An ordered list of ops with a buffer for every tensor.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    steps: Vec<Step>,
+    tensors: Vec<TensorInfo>,
+    storage: Vec<Option<Storage>>,
+    slot_bytes: Vec<usize>,
+    /// Sum of all temporaries, were each given a buffer of its own.
+    unshared_bytes: usize,
+}
+
+impl Plan {
+    /// Orders the ops of `graph` that something persistent depends on, fuses them, picks a kernel for each and
+    /// gives every temporary a shared buffer.
+    ///
+    /// # Errors
+    /// If a launch would exceed the target's limits.
+    pub fn new(graph: &Graph, options: PlanOptions<'_>) -> Result<Self> {
+        let mut nodes = live_nodes(graph);
+        if options.fuse {
+            fuse(graph, &mut nodes);
+        }
+        let tensors = graph.tensors().to_vec();
+        let mut steps = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let variant = options.target.map(|t| choose(&node, &tensors, t, options.variant)).transpose()?.flatten();
+            let Node { op, inputs, outputs, label } = node;
+            steps.push(Step { op, inputs, outputs, label, variant, scratch: Vec::new() });
+        }
+        let mut plan = Self {
+            storage: vec![None; tensors.len()],
+            steps,
+            tensors,
+            slot_bytes: Vec::new(),
+            unshared_bytes: 0,
+        };
+        plan.assign_storage();
+        Ok(plan)
+    }
+
+    /// The ops, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The tensors, by [`TensorId::index`].
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// Where a tensor is; none if the plan does not touch it.
+    pub fn storage(&self, id: TensorId) -> Option<&Storage> {
+        self.storage[id.index()].as_ref()
+    }
+
+    /// Sizes of the shared buffers.
+    pub fn slot_bytes(&self) -> &[usize] {
+        &self.slot_bytes
+    }
+
+    /// Bytes of all shared buffers.
+    pub fn temporary_bytes(&self) -> usize {
+        self.slot_bytes.iter().sum()
+    }
+
+    /// Bytes of the tensors in the store that this plan touches.
+    pub fn persistent_bytes(&self) -> usize {
+        self.persistent().iter().map(|info| info.ty.size_bytes()).sum()
+    }
+
+    /// The tensors in the store that this plan touches, each once.
+    pub fn persistent(&self) -> Vec<&TensorInfo> {
+        let mut seen = std::collections::HashSet::new();
+        self.tensors
+            .iter()
+            .zip(&self.storage)
+            .filter(|(info, storage)| storage.is_some() && info.class.is_persistent() && seen.insert(&info.name))
+            .map(|(info, _)| info)
+            .collect()
+    }
+
+    /// Types of the tensors that a step reads and writes.
+    pub fn types(&self, step: &Step) -> (Vec<TensorType>, Vec<TensorType>) {
+        let of = |ids: &[TensorId]| ids.iter().map(|&i| self.tensors[i.index()].ty.clone()).collect();
+        (of(&step.inputs), of(&step.outputs))
+    }
+
+    /// Arithmetic and traffic of the whole plan.
+    pub fn cost(&self) -> Cost {
+        self.steps.iter().fold(Cost::default(), |sum, step| {
+            let (inputs, outputs) = self.types(step);
+            let cost = step.op.cost(&Signature { inputs: &inputs, outputs: &outputs });
+            Cost { flops: sum.flops + cost.flops, bytes: sum.bytes + cost.bytes }
+        })
+    }
+
+    fn assign_storage(&mut self) {
+        let root = roots(&self.steps, self.tensors.len());
+        let mut intervals = self.intervals(&root);
+        self.unshared_bytes = intervals.iter().map(|i| i.bytes).sum();
+        self.slot_bytes = color(&mut intervals);
+        let mut slot_of = vec![None; self.tensors.len()];
+        for interval in &intervals {
+            match interval.holds {
+                Holds::Tensor(r) => slot_of[r] = Some(interval.slot),
+                Holds::Scratch { step, number } => self.steps[step].scratch[number] = interval.slot,
+            }
+        }
+        for id in self.steps.iter().flat_map(|s| s.inputs.iter().chain(&s.outputs)) {
+            let r = root[id.index()];
+            self.storage[id.index()] = Some(match slot_of[r] {
+                Some(slot) => Storage::Slot(slot),
+                None => Storage::Store(self.tensors[r].name.clone()),
+            });
+        }
+    }
+
+    /// When each temporary and each scratch buffer is in use.
+    fn intervals(&mut self, root: &[usize]) -> Vec<Interval> {
+        let mut of_root: Vec<Option<usize>> = vec![None; self.tensors.len()];
+        let mut intervals: Vec<Interval> = Vec::new();
+        for (now, step) in self.steps.iter_mut().enumerate() {
+            for id in step.inputs.iter().chain(&step.outputs) {
+                let r = root[id.index()];
+                let info = &self.tensors[r];
+                match of_root[r] {
+                    Some(i) => intervals[i].last = now,
+                    None if info.class == Class::Temporary => {
+                        of_root[r] = Some(intervals.len());
+                        intervals.push(Interval::new(Holds::Tensor(r), info.ty.size_bytes(), now));
+                    }
+                    None => {}
+                }
+            }
+            let scratch = step.variant.as_ref().map_or(&[][..], |v| &v.scratch_bytes);
+            step.scratch = vec![0; scratch.len()];
+            for (number, &bytes) in scratch.iter().enumerate() {
+                intervals.push(Interval::new(Holds::Scratch { step: now, number }, bytes, now));
+            }
+        }
+        intervals
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.steps.iter().enumerate() {
+            let place = |id: &TensorId| {
+                let info = &self.tensors[id.index()];
+                match self.storage(*id) {
+                    Some(Storage::Slot(slot)) => format!("{}@{slot}", info.ty),
+                    _ => format!("{}:{}", info.ty, info.name),
+                }
+            };
+            let inputs: Vec<String> = step.inputs.iter().map(place).collect();
+            let outputs: Vec<String> = step.outputs.iter().map(place).collect();
+            let kernel = step.variant.as_ref().map_or(String::new(), |v| format!(" [{}]", v.name));
+            let (name, label) = (step.op.name(), &step.label);
+            writeln!(f, "{i:3} {label} {name}{kernel}: {} -> {}", inputs.join(", "), outputs.join(", "))?;
+        }
+        let mb = |bytes: usize| bytes as f64 / 1e6;
+        write!(
+            f,
+            "{} ops; temporaries in {} slots: {:.1} MB -> {:.1} MB",
+            self.steps.len(),
+            self.slot_bytes.len(),
+            mb(self.unshared_bytes),
+            mb(self.temporary_bytes())
+        )
+    }
+}
+
+/// Nodes that some persistent tensor depends on, in recorded order.
+fn live_nodes(graph: &Graph) -> Vec<Node> {
+    let mut live = vec![false; graph.tensors().len()];
+    let mut keep = Vec::new();
+    for node in graph.nodes().iter().rev() {
+        let wanted = |id: &TensorId| live[id.index()] || graph.tensors()[id.index()].class.is_persistent();
+        if node.outputs.iter().any(wanted) {
+            node.inputs.iter().for_each(|i| live[i.index()] = true);
+            keep.push(node.clone());
+        }
+    }
+    keep.reverse();
+    keep
+}
+
+/// Puts one op in the place of two where the first one has the second as its epilogue and nothing else reads
+/// what passes between them.
+fn fuse(graph: &Graph, nodes: &mut Vec<Node>) {
+    let mut readers = vec![0usize; graph.tensors().len()];
+    for id in nodes.iter().flat_map(|n| &n.inputs) {
+        readers[id.index()] += 1;
+    }
+    let mut position: Vec<Option<usize>> = vec![None; graph.tensors().len()];
+    let mut fused: Vec<Node> = Vec::with_capacity(nodes.len());
+    for node in nodes.drain(..) {
+        let between = node.inputs.first().copied().filter(|id| {
+            readers[id.index()] == 1 && graph.tensors()[id.index()].class == Class::Temporary && node.inputs.len() == 1
+        });
+        if let Some(at) = between.and_then(|id| position[id.index()])
+            && fused[at].outputs.len() == 1
+            && let Some(op) = fused[at].op.fuse(node.op.as_ref())
+        {
+            fused[at].op = op;
+            fused[at].outputs.clone_from(&node.outputs);
+            node.outputs.iter().for_each(|o| position[o.index()] = Some(at));
+            continue;
+        }
+        node.outputs.iter().for_each(|o| position[o.index()] = Some(fused.len()));
+        fused.push(node);
+    }
+    *nodes = fused;
+}
+
+/// The cheapest kernel for this node on the target, or the one of this name.
+fn choose(node: &Node, tensors: &[TensorInfo], target: &Target, name: Option<&str>) -> Result<Option<Variant>> {
+    if node.op.is_view() {
+        return Ok(None);
+    }
+    let of = |ids: &[TensorId]| -> Vec<TensorType> { ids.iter().map(|i| tensors[i.index()].ty.clone()).collect() };
+    let (inputs, outputs) = (of(&node.inputs), of(&node.outputs));
+    for ty in inputs.iter().chain(&outputs) {
+        if ty.size_bytes() as u64 > target.max_binding_bytes {
+            let limit = format!("tensors of at most {} bytes on this device", target.max_binding_bytes);
+            let got = format!("{ty} in {} ({} bytes): use a smaller batch", node.label, ty.size_bytes());
+            return Err(Error::shape(node.op.name(), limit, got));
+        }
+    }
+    let mut variants = node.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, target);
+    if let Some(at) = name.and_then(|name| variants.iter().position(|v| v.name == name)) {
+        variants = vec![variants.swap_remove(at)];
+    }
+    let best = variants.into_iter().min_by(|a, b| a.estimate_us.total_cmp(&b.estimate_us));
+    best.map(Some).ok_or_else(|| Error::shape(node.op.name(), "shapes that some kernel takes", format!("{inputs:?}")))
+}
+
+/// For each tensor the one whose buffer it is in: itself, or the input that it views or replaces.
+fn roots(steps: &[Step], tensors: usize) -> Vec<usize> {
+    let mut root: Vec<usize> = (0..tensors).collect();
+    for step in steps {
+        for &(output, input) in step.op.in_place() {
+            root[step.outputs[output].index()] = root[step.inputs[input].index()];
+        }
+        if step.op.is_view() {
+            root[step.outputs[0].index()] = root[step.inputs[0].index()];
+        }
+    }
+    root
+}
+
+/// What a shared buffer holds for a while.
+enum Holds {
+    Tensor(usize),
+    Scratch { step: usize, number: usize },
+}
+
+/// The steps from the first to the last use of some buffer, both included.
+struct Interval {
+    holds: Holds,
+    bytes: usize,
+    first: usize,
+    last: usize,
+    slot: usize,
+}
+
+impl Interval {
+    fn new(holds: Holds, bytes: usize, now: usize) -> Self {
+        Self { holds, bytes, first: now, last: now, slot: 0 }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// Gives intervals that never overlap the same slot, the largest first, and returns the slots' sizes. Whole
+/// buffers are shared, not ranges of one arena: a dispatch cannot read and write ranges of one buffer in wgpu.
+fn color(intervals: &mut [Interval]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..intervals.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(intervals[i].bytes));
+    let mut sizes = Vec::new();
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    for i in order {
+        let free = members.iter().position(|slot| slot.iter().all(|&j| !intervals[i].overlaps(&intervals[j])));
+        let slot = free.unwrap_or_else(|| {
+            members.push(Vec::new());
+            sizes.push(intervals[i].bytes);
+            members.len() - 1
+        });
+        members[slot].push(i);
+        intervals[i].slot = slot;
+    }
+    sizes
+}

@@ -1,0 +1,239 @@
+//! A store of named tensors and the plans that share it, on one device: write, step, read.
+
+use crate::cpu::CpuProgram;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::Graph;
+use crate::kernel::Target;
+use crate::plan::{Plan, PlanOptions};
+use crate::tensor::{Array, DType, TensorType};
+use std::collections::HashMap;
+
+/// A recorded plan of one session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProgramId(pub(crate) usize);
+
+/// What a device does for a session. Tensors are 32-bit words under a name.
+pub trait Backend: Send {
+    /// Makes a zeroed buffer, unless there is one of this name.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    fn allocate(&mut self, name: &str, ty: &TensorType) -> Result<()>;
+
+    /// Overwrites a buffer from its start.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    fn write(&mut self, name: &str, words: &[u32]) -> Result<()>;
+
+    /// Waits for the device and reads a buffer.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    fn read(&mut self, name: &str) -> Result<Vec<u32>>;
+
+    /// Resolves a plan to buffers, pipelines and parameter blocks.
+    ///
+    /// # Errors
+    /// If a kernel does not compile or does not fit the device.
+    fn record(&mut self, plan: &Plan) -> Result<ProgramId>;
+
+    /// Runs a recorded plan this many times. It may still be running on return.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn replay(&mut self, program: ProgramId, times: usize) -> Result<()>;
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes of all buffers.
+    fn allocated_bytes(&self) -> usize;
+
+    /// From now on puts this many words of a known pattern after each new buffer of the store.
+    fn set_guard_words(&mut self, _words: usize) {}
+
+    /// The first tensor of the store behind which the pattern was overwritten.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn overrun(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// Tensors and recorded plans on one device.
+pub struct Session {
+    backend: Box<dyn Backend>,
+    target: Option<Target>,
+    types: HashMap<String, TensorType>,
+    fuse: bool,
+    variant: Option<String>,
+    device: String,
+}
+
+impl Session {
+    /// On the CPU executor.
+    pub fn cpu() -> Self {
+        Self::new(Box::new(CpuProgram::new()), None, "CPU executor".to_owned())
+    }
+
+    /// On a GPU or a software driver.
+    pub fn gpu(gpu: Gpu) -> Self {
+        let (target, name) = (gpu.target(), gpu.description().to_owned());
+        Self::new(Box::new(crate::gpu::GpuProgram::new(gpu)), Some(target), name)
+    }
+
+    fn new(backend: Box<dyn Backend>, target: Option<Target>, device: String) -> Self {
+        Self { backend, target, types: HashMap::new(), fuse: true, variant: None, device }
+    }
+
+    /// Whether plans made from now on fuse ops; on by default.
+    pub fn set_fuse(&mut self, fuse: bool) {
+        self.fuse = fuse;
+    }
+
+    /// Takes the kernel of this name wherever an op has one, in place of the cheapest.
+    pub fn set_variant(&mut self, name: Option<&str>) {
+        self.variant = name.map(str::to_owned);
+    }
+
+    /// From now on puts this many words of a known pattern behind each new tensor on a GPU, for [`Session::overrun`].
+    pub fn set_guard_words(&mut self, words: usize) {
+        self.backend.set_guard_words(words);
+    }
+
+    /// The first tensor past whose end something was written.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn overrun(&mut self) -> Result<Option<String>> {
+        self.backend.overrun()
+    }
+
+    /// What runs here, for people.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// The GPU's limits; none on the CPU executor.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
+    /// Bytes of all buffers on the device.
+    pub fn allocated_bytes(&self) -> usize {
+        self.backend.allocated_bytes()
+    }
+
+    /// The plan that [`Session::record`] would make.
+    ///
+    /// # Errors
+    /// If the graph does not fit the device.
+    pub fn plan(&self, graph: &Graph) -> Result<Plan> {
+        Plan::new(graph, PlanOptions { target: self.target.as_ref(), fuse: self.fuse, variant: self.variant.as_deref() })
+    }
+
+    /// Plans and records a graph; tensors of the store that are new start as zeros.
+    ///
+    /// # Errors
+    /// If the graph does not fit the device, or a tensor is in the store with another type.
+    pub fn record(&mut self, graph: &Graph) -> Result<ProgramId> {
+        let plan = self.plan(graph)?;
+        for info in plan.persistent() {
+            self.declare(&info.name, &info.ty)?;
+        }
+        self.backend.record(&plan)
+    }
+
+    fn declare(&mut self, name: &str, ty: &TensorType) -> Result<()> {
+        match self.types.get(name) {
+            Some(known) if known != ty => return Err(Error::shape(name, known.to_string(), ty.to_string())),
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        self.backend.allocate(name, ty)?;
+        self.types.insert(name.to_owned(), ty.clone());
+        Ok(())
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.types.contains_key(name)
+    }
+
+    fn ty(&self, name: &str) -> Result<&TensorType> {
+        self.types.get(name).ok_or_else(|| Error::shape("session", "a tensor that some plan uses", name))
+    }
+
+    /// Writes a tensor as the words that the device holds: `f32` bits, or packed bytes with padded rows.
+    ///
+    /// # Errors
+    /// If there is no such tensor or the length differs.
+    pub fn write_words(&mut self, name: &str, words: &[u32]) -> Result<()> {
+        let ty = self.ty(name)?;
+        if ty.words() != words.len() {
+            return Err(Error::shape(name, format!("{} words ({ty})", ty.words()), format!("{}", words.len())));
+        }
+        self.backend.write(name, words)
+    }
+
+    /// Writes a tensor of reals.
+    ///
+    /// # Errors
+    /// If there is no such tensor of `f32` or the length differs.
+    pub fn write(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        if self.ty(name)?.dtype != DType::F32 {
+            return Err(Error::shape(name, self.ty(name)?.to_string(), "f32"));
+        }
+        self.write_words(name, bytemuck::cast_slice(values))
+    }
+
+    /// Reads a tensor as words.
+    ///
+    /// # Errors
+    /// If there is no such tensor or the device is lost.
+    pub fn read_words(&mut self, name: &str) -> Result<Vec<u32>> {
+        self.ty(name)?;
+        self.backend.read(name)
+    }
+
+    /// Reads a tensor of reals.
+    ///
+    /// # Errors
+    /// If there is no such tensor or the device is lost.
+    pub fn read(&mut self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.read_words(name)?.into_iter().map(f32::from_bits).collect())
+    }
+
+    /// Reads a tensor as the reference has it.
+    ///
+    /// # Errors
+    /// If there is no such tensor or the device is lost.
+    pub fn read_array(&mut self, name: &str) -> Result<Array> {
+        let words = self.read_words(name)?;
+        Ok(Array::from_words(&words, self.ty(name)?))
+    }
+
+    /// Runs a recorded plan this many times.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn run(&mut self, program: ProgramId, times: usize) -> Result<()> {
+        self.backend.replay(program, times)
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn wait(&mut self) -> Result<()> {
+        self.backend.wait()
+    }
+}
