@@ -1,0 +1,105 @@
+//! NumPy arrays of pictures: `.npy`, and `.npz` with labels.
+
+use crate::data::archive::zip_problem;
+use crate::data::npy::{self, Header};
+use crate::data::rows::{Rows, check_element};
+use crate::data::source::Progress;
+use crate::data::{Labels, Target, Values};
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+/// Names that hold the pictures of an `.npz`, first come, first taken; `x_train` is Keras's.
+const IMAGES: [&str; 4] = ["images", "arr_0", "x", "x_train"];
+/// Names that hold the labels.
+const LABELS: [&str; 4] = ["labels", "arr_1", "y", "y_train"];
+
+/// The first `limit` samples of an `.npy` file.
+pub(super) fn read_npy(path: &Path, target: &Target, limit: usize, progress: &dyn Progress) -> Result<Values> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+    let mut reader = BufReader::new(file);
+    let mut values = || {
+        let header = Header::read(&mut reader)?;
+        let claimed = header.bytes(0)?;
+        if claimed > size {
+            return Err(format!("truncated: shape {:?} takes {claimed} bytes, the file has {size}", header.shape));
+        }
+        rows(&header, target)?.read(&mut reader, target, limit, progress)
+    };
+    values().map_err(|problem| Error::file(path, problem))
+}
+
+/// The first `limit` samples of an `.npz` file, and their labels where it has any.
+pub(super) fn read_npz(
+    path: &Path,
+    target: &Target,
+    limit: usize,
+    progress: &dyn Progress,
+) -> Result<(Values, Option<Labels>)> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let read = || {
+        let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(zip_problem)?;
+        let arrays: Vec<String> = array_names(&archive);
+        let find = |wanted: &[&str]| wanted.iter().find(|w| arrays.iter().any(|a| a == *w)).map(ToString::to_string);
+        let images = match (find(&IMAGES), arrays.as_slice()) {
+            (Some(name), _) => name,
+            (None, [only]) => only.clone(),
+            (None, []) => return Err("holds no arrays".to_string()),
+            (None, _) => {
+                return Err(format!("which array? Name the pictures `images`; it has {:?}", arrays.join(", ")));
+            }
+        };
+        let within = |name: &str, problem: String| format!("{name}.npy: {problem}");
+        let mut entry = array(&mut archive, &images)?;
+        let header = Header::read(&mut entry).map_err(|p| within(&images, p))?;
+        let rows = rows(&header, target).map_err(|p| within(&images, p))?;
+        let values = rows.read(&mut entry, target, limit, progress).map_err(|p| within(&images, p))?;
+        drop(entry);
+        let Some(name) = find(&LABELS).filter(|name| *name != images) else { return Ok((values, None)) };
+        let mut names = npy::read_labels(&mut array(&mut archive, &name)?).map_err(|p| within(&name, p))?;
+        if names.len() as u64 != rows.count {
+            return Err(within(&name, format!("{} labels for {} pictures", names.len(), rows.count)));
+        }
+        names.truncate(limit);
+        Ok((values, Some(Labels::from_names(&names))))
+    };
+    read().map_err(|problem| Error::file(path, problem))
+}
+
+/// Whether a zip file holds arrays, not pictures.
+pub(super) fn is_npz(path: &Path) -> bool {
+    let archive = File::open(path).ok().and_then(|file| zip::ZipArchive::new(BufReader::new(file)).ok());
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
+        || archive.is_some_and(|a| !array_names(&a).is_empty())
+}
+
+fn array_names<R: Read + std::io::Seek>(archive: &zip::ZipArchive<R>) -> Vec<String> {
+    let names = archive.file_names().filter_map(Result::ok);
+    names.filter_map(|name| name.strip_suffix(".npy").map(str::to_string)).collect()
+}
+
+fn array<'a>(archive: &'a mut zip::ZipArchive<BufReader<File>>, name: &str) -> Result<impl Read + use<'a>, String> {
+    archive.by_name(&format!("{name}.npy")).map(BufReader::new).map_err(zip_problem)
+}
+
+/// How the samples of an array lie: (N, H, W, C), (N, H, W), or (N, D) with D the target's height x width x channels.
+fn rows(header: &Header, target: &Target) -> Result<Rows, String> {
+    check_element(header.element)?;
+    let [h, w, c] = target.shape();
+    let (count, shape) = match header.shape.as_slice() {
+        // One RGB picture, saved without the dimension of samples, is not a row of three-pixel-wide ones.
+        [h, w, c @ (3 | 4)] if target.channels == 3 => {
+            return Err(format!("({h}, {w}, {c}) looks like one picture; save it as (1, {h}, {w}, {c})"));
+        }
+        &[count, h, w] => (count, [h, w, 1]),
+        &[count, h, w, c @ (1 | 3)] => (count, [h, w, c]),
+        [_, 1 | 3, _, _] => return Err("channels come last: transpose (N, C, H, W) to (N, H, W, C)".into()),
+        [_, _, _, c] => return Err(format!("{c} channels; wanted 1 (grey) or 3 (RGB)")),
+        &[count, d] if d == target.sample_len() as u64 => (count, target.shape().map(|n| n as u64)),
+        [_, d] => return Err(format!("rows of {d} numbers; wanted {h}x{w}x{c} = {}", target.sample_len())),
+        shape => return Err(format!("shape {shape:?}; wanted (N, H, W, C), (N, H, W) or (N, D)")),
+    };
+    Ok(Rows { count, shape, element: header.element })
+}

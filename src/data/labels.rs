@@ -1,0 +1,96 @@
+//! Classes of samples.
+
+use crate::data::{idx, npy};
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+/// Largest file of labels that is read, in bytes.
+const MAX_LABEL_BYTES: u64 = 1 << 30;
+
+/// The class of every sample.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Labels {
+    /// Name of each class: sorted as numbers where all are numbers, else as text.
+    pub names: Vec<String>,
+    /// For every sample, the index of its class in `names`.
+    pub ids: Vec<u32>,
+}
+
+impl Labels {
+    /// From the name of the class of every sample.
+    pub fn from_names<S: AsRef<str>>(samples: &[S]) -> Self {
+        let mut names: Vec<String> = Vec::new();
+        let mut seen: HashMap<&str, u32> = HashMap::new();
+        for s in samples {
+            seen.entry(s.as_ref()).or_insert_with(|| {
+                names.push(s.as_ref().to_string());
+                0
+            });
+        }
+        if names.iter().all(|n| n.parse::<i64>().is_ok()) {
+            names.sort_by_key(|n| n.parse::<i64>().unwrap_or_default());
+        } else {
+            names.sort();
+        }
+        for (i, name) in names.iter().enumerate() {
+            if let Some(id) = seen.get_mut(name.as_str()) {
+                *id = i as u32;
+            }
+        }
+        let ids = samples.iter().map(|s| seen.get(s.as_ref()).copied().unwrap_or_default()).collect();
+        Self { names, ids }
+    }
+
+    /// The name of the class of sample `i`.
+    pub fn name(&self, i: usize) -> Option<&str> {
+        self.names.get(*self.ids.get(i)? as usize).map(String::as_str)
+    }
+
+    /// Whether the samples stand class by class: a split that takes the last ones then holds out classes that were never
+    /// trained on.
+    pub fn are_sorted(&self) -> bool {
+        let runs = 1 + self.ids.windows(2).filter(|w| w[0] != w[1]).count();
+        let mut classes = self.ids.clone();
+        classes.sort_unstable();
+        classes.dedup();
+        classes.len() > 1 && runs == classes.len() && runs < self.ids.len()
+    }
+
+    /// These labels, then `more`; classes of the same name are one.
+    pub(super) fn join(self, more: Self) -> Self {
+        let name =
+            |labels: &Self| (0..labels.ids.len()).map(|i| labels.name(i).unwrap_or_default().to_string()).collect();
+        let mut all: Vec<String> = name(&self);
+        all.extend::<Vec<String>>(name(&more));
+        Self::from_names(&all)
+    }
+}
+
+/// Labels from a file of their own: `.npy` (N,) of integers or text, IDX (gzipped or not), or text with one label a line.
+///
+/// # Errors
+/// A file that cannot be read, holds no labels, or is over 1 GiB.
+pub fn read_labels(path: &Path) -> Result<Labels> {
+    let file = std::fs::File::open(path).map_err(Error::io(path, "read"))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    if bytes.len() as u64 > MAX_LABEL_BYTES {
+        return Err(Error::file(path, "too large for a file of labels"));
+    }
+    let problem = |problem: String| Error::file(path, problem);
+    let names = if bytes.starts_with(npy::MAGIC) {
+        npy::read_labels(&mut Cursor::new(&bytes)).map_err(problem)?
+    } else if bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0, 0]) {
+        return idx::read_labels(path);
+    } else {
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| problem("wanted .npy, IDX, or text with one label a line".into()))?;
+        text.lines().map(|line| line.trim().to_string()).collect()
+    };
+    if names.is_empty() {
+        return Err(problem("holds no labels".into()));
+    }
+    Ok(Labels::from_names(&names))
+}

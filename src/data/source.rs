@@ -1,0 +1,284 @@
+//! What a path given by the user is, and the data set that comes of it.
+
+use crate::data::archive::{self, Packing};
+use crate::data::cache::{self, CacheMode, Stamp};
+use crate::data::{Dataset, Labels, Skipped, Target, Values, arrays, folder, idx, npy, picture};
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Most memory that the decoded pictures of one source may take, in bytes.
+const MAX_DATASET_BYTES: usize = 1 << 36;
+/// First bytes of a file that tell what it is; a tar has its mark at byte 257.
+const HEAD_BYTES: u64 = 512;
+/// Longest problem that is told, in characters: some quote the file.
+const MAX_PROBLEM_CHARS: usize = 400;
+/// First bytes of packed files that are not read, and their names.
+const UNSUPPORTED: [(&[u8], &str); 5] =
+    [(b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf", "7z"), (b"Rar!", "rar")];
+
+/// Hears how far reading has come, in bytes of input, from any thread. What comes out of the cache is not told.
+pub trait Progress: Sync {
+    /// A source of this many bytes begins.
+    fn total(&self, bytes: u64);
+    /// So many more bytes of it are done.
+    fn advance(&self, bytes: u64);
+}
+
+/// Nobody listens.
+impl Progress for () {
+    fn total(&self, _: u64) {}
+    fn advance(&self, _: u64) {}
+}
+
+/// One picture of a folder or archive: its pixels at the target's size, or why there are none.
+pub(super) struct Decoded {
+    pub(super) name: String,
+    pub(super) pixels: Result<Vec<u8>, String>,
+}
+
+enum Kind {
+    Folder,
+    Archive(Packing),
+    Npy,
+    Npz,
+    Idx,
+    Picture,
+}
+
+/// Reads the sources, one after the other, up to `limit` samples in all.
+///
+/// Files that should be pictures and are not, among good ones, are listed in [`Dataset::skipped`]. Folders and archives
+/// are looked up in the cache and kept there, except where a limit ends the reading of a folder early.
+///
+/// # Errors
+/// A source that is missing, of no known kind, damaged as a whole, or without one good picture.
+pub fn open(
+    sources: &[PathBuf],
+    target: &Target,
+    limit: Option<usize>,
+    cache: &CacheMode,
+    progress: &dyn Progress,
+) -> Result<Dataset> {
+    target.check()?;
+    if limit == Some(0) {
+        return Err(Error::setting("--limit", "wanted at least 1 picture, got 0"));
+    }
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut parts = Vec::new();
+    for path in sources {
+        if left == 0 {
+            break;
+        }
+        let mut part = open_one(path, target, left, cache, progress).map_err(one_line)?;
+        part.limit(left);
+        part.origin = path.display().to_string();
+        left -= part.len();
+        parts.push(part);
+    }
+    Dataset::concat(parts)
+}
+
+/// The error with a problem that may quote a damaged file made short and fit to be shown.
+fn one_line(error: Error) -> Error {
+    match error {
+        Error::File { path, problem } => {
+            let short: String = problem.chars().take(MAX_PROBLEM_CHARS).collect();
+            Error::file(path, picture::printable(&short))
+        }
+        other => other,
+    }
+}
+
+fn open_one(path: &Path, target: &Target, limit: usize, mode: &CacheMode, progress: &dyn Progress) -> Result<Dataset> {
+    match kind(path)? {
+        Kind::Folder => open_folder(path, target, limit, mode, progress),
+        Kind::Archive(packing) => open_archive(path, packing, target, mode, progress),
+        Kind::Picture => open_picture(path, target),
+        Kind::Npy => Ok(from_rows(arrays::read_npy(path, target, limit, progress)?, None, target)),
+        Kind::Npz => arrays::read_npz(path, target, limit, progress).map(|(v, labels)| from_rows(v, labels, target)),
+        Kind::Idx => idx::read(path, target, limit, progress).map(|(v, labels)| from_rows(v, labels, target)),
+    }
+}
+
+/// Looks at the content; the name decides only where the content does not tell.
+fn kind(path: &Path) -> Result<Kind> {
+    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::file(path, "there is no such file or folder"),
+        _ => Error::io(path, "read")(e),
+    })?;
+    if metadata.is_dir() {
+        return Ok(Kind::Folder);
+    }
+    if !metadata.is_file() {
+        return Err(Error::file(path, "wanted a folder or a file, this is a device or a pipe"));
+    }
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let head = head(file).map_err(Error::io(path, "read"))?;
+    let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if head.is_empty() {
+        return Err(Error::file(path, "the file is empty"));
+    }
+    if head.starts_with(&[0x1f, 0x8b]) {
+        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        // A damaged beginning is reported by the reader that the name asks for.
+        let inner = self::head(flate2::read::MultiGzDecoder::new(file)).unwrap_or_default();
+        return match () {
+            () if is_tar(&inner) || name.ends_with(".tgz") || name.ends_with(".tar.gz") => {
+                Ok(Kind::Archive(Packing::GzippedTar))
+            }
+            () if idx::is_idx(&inner) || name.contains("idx3") => Ok(Kind::Idx),
+            () => Err(Error::file(path, "gzipped, but neither a tar archive nor IDX pictures; unzip it")),
+        };
+    }
+    // Before the others, as the name of its first file stands where they have their marks.
+    if is_tar(&head) || [".tar", ".tgz", ".tar.gz"].iter().any(|e| name.ends_with(e)) {
+        return Ok(Kind::Archive(Packing::Tar));
+    }
+    if head.starts_with(npy::MAGIC) || name.ends_with(".npy") {
+        return Ok(Kind::Npy);
+    }
+    if head.starts_with(b"PK") || name.ends_with(".npz") || name.ends_with(".zip") {
+        return Ok(if arrays::is_npz(path) { Kind::Npz } else { Kind::Archive(Packing::Zip) });
+    }
+    if idx::is_idx(&head) {
+        return Ok(Kind::Idx);
+    }
+    if let Some((_, packed)) = UNSUPPORTED.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(Error::file(
+            path,
+            format!("{packed} archives are not read; unpack it, or pack it as .tgz or .zip"),
+        ));
+    }
+    if picture::is_picture(&head, &name) {
+        return Ok(Kind::Picture);
+    }
+    Err(Error::file(path, "wanted a folder, a picture, an archive (.tar, .tgz, .zip), .npy, .npz or IDX"))
+}
+
+fn head(reader: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    reader.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn is_tar(head: &[u8]) -> bool {
+    head.get(257..262) == Some(b"ustar")
+}
+
+fn open_folder(
+    path: &Path,
+    target: &Target,
+    limit: usize,
+    mode: &CacheMode,
+    progress: &dyn Progress,
+) -> Result<Dataset> {
+    let listing = folder::list(path)?;
+    let entry = cache::Entry::new(mode, path, target, listing.stamp());
+    if let Some(dataset) = entry.as_ref().and_then(cache::Entry::load) {
+        return Ok(dataset);
+    }
+    let mut dataset = empty(target);
+    dataset.skipped.clone_from(&listing.skipped);
+    dataset.ignored = listing.ignored;
+    let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, picture, path))?;
+    finish(&mut dataset, path, listing.example.as_deref())?;
+    if let Some(entry) = entry.filter(|_| complete) {
+        // A cache that cannot be written costs time at the next start, nothing else.
+        drop(entry.store(&dataset));
+    }
+    Ok(dataset)
+}
+
+fn open_archive(
+    path: &Path,
+    packing: Packing,
+    target: &Target,
+    mode: &CacheMode,
+    progress: &dyn Progress,
+) -> Result<Dataset> {
+    let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+    let mut stamp = Stamp::default();
+    stamp.add(&metadata.len().to_le_bytes());
+    stamp.add(&folder::modified_ns(&metadata).to_le_bytes());
+    let entry = cache::Entry::new(mode, path, target, stamp.value());
+    if let Some(dataset) = entry.as_ref().and_then(cache::Entry::load) {
+        return Ok(dataset);
+    }
+    let contents = archive::read(path, packing, target, progress)?;
+    let mut dataset = empty(target);
+    dataset.skipped = contents.skipped;
+    dataset.ignored = contents.ignored;
+    contents.pictures.into_iter().try_for_each(|picture| push(&mut dataset, picture, path))?;
+    finish(&mut dataset, path, contents.example.as_deref())?;
+    if let Some(entry) = entry {
+        drop(entry.store(&dataset));
+    }
+    Ok(dataset)
+}
+
+fn open_picture(path: &Path, target: &Target) -> Result<Dataset> {
+    let size = std::fs::metadata(path).map_err(Error::io(path, "read"))?.len();
+    if size > picture::MAX_FILE_BYTES {
+        return Err(Error::file(path, format!("larger than {} MiB", picture::MAX_FILE_BYTES >> 20)));
+    }
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let pixels = picture::decode(&name, &bytes, target).map_err(|reason| Error::file(path, reason))?;
+    Ok(Dataset { values: Values::U8(pixels), names: vec![name], ..empty(target) })
+}
+
+fn empty(target: &Target) -> Dataset {
+    Dataset {
+        shape: target.shape(),
+        values: Values::U8(Vec::new()),
+        names: Vec::new(),
+        groups: None,
+        labels: None,
+        skipped: Vec::new(),
+        ignored: 0,
+        origin: String::new(),
+        from_cache: false,
+    }
+}
+
+fn from_rows(values: Values, labels: Option<Labels>, target: &Target) -> Dataset {
+    let count = values.len() / target.sample_len();
+    Dataset { values, labels, names: (0..count).map(|row| format!("#{row}")).collect(), ..empty(target) }
+}
+
+fn push(dataset: &mut Dataset, picture: Decoded, source: &Path) -> Result<()> {
+    match (picture.pixels, &mut dataset.values) {
+        (Ok(pixels), Values::U8(values)) => {
+            if values.len() + pixels.len() > MAX_DATASET_BYTES {
+                let problem =
+                    format!("over {} GiB of pixels; take part of it, or smaller pictures", MAX_DATASET_BYTES >> 30);
+                return Err(Error::file(source, problem));
+            }
+            values.extend(pixels);
+            dataset.names.push(picture.name);
+        }
+        (Ok(_), Values::F32(_)) => {}
+        (Err(reason), _) => dataset.skipped.push(Skipped { path: picture.name, reason }),
+    }
+    Ok(())
+}
+
+/// Labels from the folders, and an error if there is not one picture.
+fn finish(dataset: &mut Dataset, path: &Path, example: Option<&str>) -> Result<()> {
+    dataset.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    if dataset.is_empty() {
+        let problem = match (dataset.skipped.first(), example) {
+            (Some(Skipped { path, reason }), _) => {
+                format!("none of its {} pictures can be used; the first, {path}: {reason}", dataset.skipped.len())
+            }
+            (None, Some(other)) => format!("holds no pictures, only {} other files such as {other}", dataset.ignored),
+            (None, None) => "holds no files".to_string(),
+        };
+        return Err(Error::file(path, problem));
+    }
+    let parents: Option<Vec<&str>> = dataset.names.iter().map(|n| n.rsplit('/').nth(1)).collect();
+    dataset.labels = parents.map(|p| Labels::from_names(&p)).filter(|labels| labels.names.len() > 1);
+    Ok(())
+}

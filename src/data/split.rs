@@ -1,0 +1,168 @@
+//! Which samples train and which are held out.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// How the held-out samples are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SplitKind {
+    /// At random, the same for the same seed on every machine; groups stay whole.
+    Seeded(u64),
+    /// The last rows in file order, as Keras's `validation_split` does. Groups are not looked at. Where the samples
+    /// stand class by class ([`super::Labels::are_sorted`]) this holds out classes that never train.
+    Last,
+}
+
+/// Indices of samples, each list in rising order; together they are all samples, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Samples to train on.
+    pub train: Vec<u32>,
+    /// Samples to validate and test on.
+    pub held_out: Vec<u32>,
+}
+
+/// Splits `n` samples so that n - floor(n (1 - `fraction`)) are held out: Keras's number, and scikit-learn's but for
+/// rounding. With `groups` (one number per sample) a seeded split moves whole groups and comes as close to that number as
+/// they let it.
+///
+/// # Errors
+/// A fraction outside [0, 1), or one that leaves nothing to train on or to hold out.
+pub fn split(n: usize, groups: Option<&[u32]>, fraction: f64, kind: SplitKind) -> Result<Split> {
+    let fail = |problem: String| Err(Error::setting("--val", problem));
+    if !(0.0..1.0).contains(&fraction) {
+        return fail(format!("wanted a fraction of at least 0 and less than 1, got {fraction}"));
+    }
+    let Ok(count) = u32::try_from(n) else {
+        return fail(format!("{n} samples are more than a split can number"));
+    };
+    if groups.is_some_and(|g| g.len() != n) {
+        return fail(format!("{} group numbers for {n} samples", groups.map_or(0, <[u32]>::len)));
+    }
+    if fraction == 0.0 {
+        return Ok(Split { train: (0..count).collect(), held_out: Vec::new() });
+    }
+    let wanted = n - (n as f64 * (1.0 - fraction)).floor() as usize;
+    let is_held_out = match kind {
+        SplitKind::Last => (0..n).map(|i| i >= n - wanted).collect(),
+        SplitKind::Seeded(seed) => match groups {
+            Some(groups) => hold_out_groups(groups, wanted, seed),
+            None => hold_out_samples(count, wanted, seed),
+        },
+    };
+    let (held_out, train): (Vec<u32>, Vec<u32>) = (0..count).partition(|&i| is_held_out[i as usize]);
+    if train.is_empty() || held_out.is_empty() {
+        let left = if train.is_empty() { "train on" } else { "hold out" };
+        let why = if groups.is_some() { " (pictures of one group stay together)" } else { "" };
+        return fail(format!("{fraction} of {n} pictures leaves nothing to {left}{why}"));
+    }
+    Ok(Split { train, held_out })
+}
+
+fn hold_out_samples(count: u32, wanted: usize, seed: u64) -> Vec<bool> {
+    let mut order: Vec<u32> = (0..count).collect();
+    order.sort_by_key(|&i| (random_key(seed, i), i));
+    let mut held_out = vec![false; order.len()];
+    for &i in order.iter().take(wanted) {
+        held_out[i as usize] = true;
+    }
+    held_out
+}
+
+/// Takes groups in random order while they fit, then one more if the smallest overshoot is nearer than the shortfall.
+fn hold_out_groups(groups: &[u32], wanted: usize, seed: u64) -> Vec<bool> {
+    let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
+    for &g in groups {
+        *sizes.entry(g).or_default() += 1;
+    }
+    let mut order: Vec<(u32, usize)> = sizes.into_iter().collect();
+    order.sort_by_key(|&(g, _)| (random_key(seed, g), g));
+    let mut missing = wanted;
+    let (mut taken, left): (Vec<_>, Vec<_>) = order.into_iter().partition(|&(_, size)| {
+        let fits = size <= missing;
+        missing -= if fits { size } else { 0 };
+        fits
+    });
+    let nearest =
+        left.iter().min_by_key(|&&(_, size)| size).filter(|&&(_, size)| left.len() > 1 && size - missing < missing);
+    taken.extend(nearest);
+    let taken: std::collections::BTreeSet<u32> = taken.into_iter().map(|(g, _)| g).collect();
+    groups.iter().map(|g| taken.contains(g)).collect()
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014) of the seed and a number: a sort key that no library's version can change.
+fn random_key(seed: u64, number: u32) -> u64 {
+    let mix = |mut z: u64| {
+        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    mix(mix(seed) ^ u64::from(number))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn is_partition(split: &Split, n: usize) -> bool {
+        let mut all = [split.train.clone(), split.held_out.clone()].concat();
+        all.sort_unstable();
+        all == (0..n as u32).collect::<Vec<_>>() && split.train.is_sorted() && split.held_out.is_sorted()
+    }
+
+    #[test]
+    fn last_is_keras_validation_split() {
+        for (n, fraction, first) in [(10, 0.2, 8), (7, 0.3, 4), (100_000, 0.2, 80_000), (13_233, 0.1, 11_909)] {
+            let split = split(n, None, fraction, SplitKind::Last).unwrap();
+            assert_eq!(split.held_out.first(), Some(&first));
+            assert!(is_partition(&split, n));
+        }
+    }
+
+    #[test]
+    fn seeded_is_disjoint_complete_and_deterministic() {
+        let one = split(1000, None, 0.1, SplitKind::Seeded(7)).unwrap();
+        assert!(is_partition(&one, 1000));
+        assert_eq!(one.held_out.len(), 100);
+        assert_eq!(one, split(1000, None, 0.1, SplitKind::Seeded(7)).unwrap());
+        assert_ne!(one, split(1000, None, 0.1, SplitKind::Seeded(8)).unwrap());
+        let mean = one.held_out.iter().sum::<u32>() / 100;
+        assert!((400..600).contains(&mean), "held-out samples lie everywhere, their mean index is {mean}");
+        assert_eq!(
+            split(9, None, 0.3, SplitKind::Seeded(1)).unwrap().held_out,
+            [0, 6, 8],
+            "the split of a seed never changes"
+        );
+    }
+
+    #[test]
+    fn groups_are_kept_whole_and_the_fraction_is_met() {
+        let groups: Vec<u32> = (0..500).map(|i| if i < 200 { i / 20 } else { i }).collect();
+        for seed in 0..50 {
+            let split = split(500, Some(&groups), 0.1, SplitKind::Seeded(seed)).unwrap();
+            assert!(is_partition(&split, 500));
+            assert_eq!(split.held_out.len(), 50);
+            let group =
+                |list: &[u32]| list.iter().map(|&i| groups[i as usize]).collect::<std::collections::BTreeSet<_>>();
+            assert!(group(&split.train).is_disjoint(&group(&split.held_out)));
+        }
+        // Groups of 4 only: of 3 wanted, 4 is nearer than 0; of 1 wanted, 0 would be, and is an error.
+        let fours: Vec<u32> = (0..12).map(|i| i / 4).collect();
+        assert_eq!(split(12, Some(&fours), 0.25, SplitKind::Seeded(3)).unwrap().held_out.len(), 4);
+        assert!(split(12, Some(&fours), 0.05, SplitKind::Seeded(3)).is_err());
+    }
+
+    #[test]
+    fn bad_fractions_are_errors() {
+        for fraction in [-0.1, 1.0, 2.0, f64::NAN] {
+            assert!(split(10, None, fraction, SplitKind::Last).unwrap_err().to_string().starts_with("--val: "));
+        }
+        assert_eq!(split(3, None, 0.0, SplitKind::Last).unwrap().train, [0, 1, 2]);
+        let one = split(1, None, 0.1, SplitKind::Seeded(0)).unwrap_err().to_string();
+        assert!(one.contains("nothing to train on"), "{one}");
+        assert!(split(5, Some(&[1; 5]), 0.5, SplitKind::Seeded(0)).unwrap_err().to_string().contains("one group"));
+        assert!(split(5, Some(&[1; 4]), 0.5, SplitKind::Seeded(0)).is_err());
+    }
+}
