@@ -1,0 +1,17 @@
+//! What a person sees of a run: figures, picture sheets, curves and one page that holds them all.
+//!
+//! Everything here is drawn with the bundled font (`data/font`), so that a machine without fonts draws the same bytes.
+
+mod axis;
+mod font;
+pub mod html;
+pub mod metrics;
+pub mod plot;
+mod png;
+pub mod sheet;
+
+pub use html::{Page, Table};
+pub use metrics::{Meter, Metrics};
+pub use plot::{Curve, Plot};
+pub use png::{encode_png, write_png};
+pub use sheet::{Cell, Sheet};

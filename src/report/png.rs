@@ -1,0 +1,87 @@
+//! Pictures to PNG, and files that are complete or absent.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder, RgbImage};
+
+use crate::error::{Error, Result};
+
+/// `image` as the bytes of a PNG file: 8 bits, RGB, no time stamp, so that the same picture gives the same bytes.
+///
+/// # Errors
+/// Where the picture has no pixels.
+pub fn encode_png(image: &RgbImage) -> Result<Vec<u8>> {
+    let (width, height) = image.dimensions();
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(image.as_raw(), width, height, ExtendedColorType::Rgb8)
+        .map_err(|e| Error::setting("png", format!("a picture of {width}x{height} pixels cannot be encoded: {e}")))?;
+    Ok(bytes)
+}
+
+/// Writes `image` to `path` as PNG. The file is complete or, if this fails, as it was.
+///
+/// # Errors
+/// Where the picture has no pixels or the file cannot be written.
+pub fn write_png(image: &RgbImage, path: impl AsRef<Path>) -> Result<()> {
+    write_whole(path.as_ref(), &encode_png(image)?)
+}
+
+/// Writes to a temporary name in the same folder, flushes to disk and renames.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(Error::file(path, "this is not the name of a file"));
+    };
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let written = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first failure is the one to report; what is left behind may not even exist.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(Error::io(path, "write"))
+}
+
+fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_picture_reads_back_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let image = RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8 * 40, y as u8 * 70, 9]));
+        fs::write(&path, b"old").unwrap();
+        write_png(&image, &path).unwrap();
+        assert_eq!(image::open(&path).unwrap().into_rgb8(), image);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn failures_name_the_file_and_leave_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = RgbImage::new(1, 1);
+        let missing = folder.path().join("no/such/a.png");
+        assert!(write_png(&image, &missing).unwrap_err().to_string().contains("a.png: cannot write"));
+        let taken = folder.path().join("folder");
+        fs::create_dir(&taken).unwrap();
+        assert!(write_png(&image, &taken).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_png(&image, "/").unwrap_err().to_string().contains("not the name of a file"));
+        assert!(encode_png(&RgbImage::new(0, 4)).is_err());
+    }
+}
