@@ -6,6 +6,7 @@ mod executor;
 pub(crate) mod matmul;
 mod oracle;
 pub(crate) mod reduce;
+pub(crate) mod vector;
 
 pub use executor::CpuProgram;
 pub use oracle::Oracle;

@@ -19,7 +19,8 @@ pub(crate) fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32 + S
         }
         sums.iter().map(|&s| f64::from(s)).sum::<f64>() + f64::from(rest)
     };
-    let partial: Vec<f64> = a.par_chunks(RUN).zip(b.par_chunks(RUN)).map(run).collect();
+    let pairs = a.par_chunks(RUN).zip(b.par_chunks(RUN));
+    let partial: Vec<f64> = pairs.map(|pair| super::vector::wide(|| run(pair))).collect();
     partial.iter().sum()
 }
 
@@ -30,9 +31,11 @@ pub(crate) fn sum_rows(x: &[f32], columns: usize, y: &mut [f32]) {
         .par_chunks(rows_per_run * columns.max(1))
         .map(|run| {
             let mut sums = vec![0f32; columns];
-            for row in run.chunks_exact(columns) {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-            }
+            super::vector::wide(|| {
+                for row in run.chunks_exact(columns) {
+                    sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+                }
+            });
             sums
         })
         .collect();

@@ -1,6 +1,7 @@
 //! Activations: `y = f(x)` and `dx = dy f'(x)`, the derivative taken from `y`.
 
 use super::{Case, Values, expect_f32, expect_inputs, expect_same};
+use crate::cpu::vector::{self, wide};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -50,14 +51,28 @@ impl Activation {
     }
 
     /// Replaces each element by its activation, in `f32`, for the CPU executor. One loop per function, so that
-    /// each can be vectorised.
+    /// each is vectorised.
     pub(crate) fn apply_all(self, values: &mut [f32]) {
         match self {
             Self::Linear => {}
-            Self::Relu => values.iter_mut().for_each(|x| *x = x.max(0.0)),
-            Self::Elu => values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { x.exp_m1() }),
-            Self::Sigmoid => values.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
-            Self::Tanh => values.iter_mut().for_each(|x| *x = x.tanh()),
+            Self::Relu => wide(|| values.iter_mut().for_each(|x| *x = x.max(0.0))),
+            Self::Elu => {
+                wide(|| values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { vector::exp_m1(*x) }));
+            }
+            Self::Sigmoid => wide(|| values.iter_mut().for_each(|x| *x = vector::sigmoid(*x))),
+            Self::Tanh => wide(|| values.iter_mut().for_each(|x| *x = vector::tanh(*x))),
+        }
+    }
+
+    /// Multiplies each gradient by the slope at its output y.
+    fn scale_by_slope(self, dx: &mut [f32], dy: &[f32], y: &[f32]) {
+        let pairs = dx.iter_mut().zip(dy.iter().zip(y));
+        match self {
+            Self::Linear => pairs.for_each(|(dx, (dy, _))| *dx = *dy),
+            Self::Relu => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = if *y > 0.0 { *dy } else { 0.0 })),
+            Self::Elu => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * (1.0 + y.min(0.0)))),
+            Self::Sigmoid => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * (y * (1.0 - y)))),
+            Self::Tanh => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * (1.0 - y * y))),
         }
     }
 
@@ -66,17 +81,6 @@ impl Activation {
         match self {
             Self::Linear => 1.0,
             Self::Relu => f64::from(u8::from(y > 0.0)),
-            Self::Elu => 1.0 + y.min(0.0),
-            Self::Sigmoid => y * (1.0 - y),
-            Self::Tanh => 1.0 - y * y,
-        }
-    }
-
-    /// As [`Activation::slope`] in `f32`.
-    fn slope_f32(self, y: f32) -> f32 {
-        match self {
-            Self::Linear => 1.0,
-            Self::Relu => f32::from(u8::from(y > 0.0)),
             Self::Elu => 1.0 + y.min(0.0),
             Self::Sigmoid => y * (1.0 - y),
             Self::Tanh => 1.0 - y * y,
@@ -213,11 +217,7 @@ impl Op for ActivateBackward {
         let (dy, y) = (call.input(0), call.input(1));
         let kind = self.kind;
         let rows = dy.par_chunks(4096).zip(y.par_chunks(4096));
-        call.output(0).par_chunks_mut(4096).zip(rows).for_each(|(dx, (dy, y))| {
-            for ((dx, &dy), &y) in dx.iter_mut().zip(dy).zip(y) {
-                *dx = dy * kind.slope_f32(y);
-            }
-        });
+        call.output(0).par_chunks_mut(4096).zip(rows).for_each(|(dx, (dy, y))| kind.scale_by_slope(dx, dy, y));
         true
     }
 }

@@ -158,9 +158,11 @@ pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32,
         .zip(bytemuck::cast_slice_mut::<u32, f32>(m).par_chunks_mut(CHUNK))
         .zip(bytemuck::cast_slice_mut::<u32, f32>(v).par_chunks_mut(CHUNK));
     chunks.for_each(|(((parameter, gradient), m), v)| {
-        for (((parameter, &g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
-            update(parameter, g, m, v);
-        }
+        crate::cpu::vector::wide(|| {
+            for (((parameter, &g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
+                update(parameter, g, m, v);
+            }
+        });
     });
 }
 

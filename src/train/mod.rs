@@ -1,10 +1,17 @@
-//! Training: checkpoints and the run folder.
+//! Training: the loop, what it records on a device, checkpoints, the run folder, and the trained network at work.
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod inference;
+mod program;
 pub mod row_log;
 pub mod run_dir;
+mod state;
+pub mod trainer;
 
 pub use checkpoint::{Array, Data, Weights};
+pub use inference::{Evaluated, Inference, add_noise};
+pub use program::step_bytes;
 pub use row_log::{EpochRow, RowLog, StepRow};
 pub use run_dir::RunDir;
+pub use trainer::{Ending, Event, Observer, Outcome, TrainOptions, Trainer};

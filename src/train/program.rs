@@ -1,0 +1,238 @@
+//! What a run records: the training step and the validation step, as graphs over tensors that share one store.
+
+use crate::data::{Dataset, Values};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::kernel::Target;
+use crate::model::{Architecture, Convention, Loss, Noise, OptimizerKind, Preset};
+use crate::op::{
+    Adam, AdamConvention, Adamax, AdamaxConvention, BceLogits, GaussianNoise, Gather, MAX_CHUNKS, Mse, Record, Tick,
+};
+use crate::plan::{Plan, PlanOptions};
+use crate::tensor::{Class, Shape, TensorId, TensorType, pack_rows};
+
+/// Losses that the device keeps until the host reads them.
+pub(super) const HISTORY: usize = 1024;
+
+/// Names of the tensors that the host writes and reads.
+pub(super) mod names {
+    pub(crate) const LEARNING_RATE: &str = "train.learning_rate";
+    /// Order, clock and losses of training or of validation.
+    pub(crate) fn order(phase: super::Phase) -> String {
+        format!("{}.order", phase.name())
+    }
+    pub(crate) fn clock(phase: super::Phase) -> String {
+        format!("{}.clock", phase.name())
+    }
+    pub(crate) fn losses(phase: super::Phase) -> String {
+        format!("{}.losses", phase.name())
+    }
+    /// A clock that nothing advances: validation draws the same noise each time.
+    pub(crate) const FIXED_CLOCK: &str = "validation.fixed_clock";
+    pub(crate) fn first_moment(parameter: &str) -> String {
+        format!("first_moment.{parameter}")
+    }
+    pub(crate) fn second_moment(parameter: &str) -> String {
+        format!("second_moment.{parameter}")
+    }
+    pub(crate) fn chunk(number: usize) -> String {
+        format!("data.{number}")
+    }
+}
+
+/// What a recorded step is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Forward, backward and update.
+    Training,
+    /// Forward only.
+    Validation,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Training => "train",
+            Self::Validation => "validation",
+        }
+    }
+
+    /// The stream of random numbers.
+    pub(super) fn stream(self) -> u32 {
+        match self {
+            Self::Training => 1,
+            Self::Validation => 2,
+        }
+    }
+}
+
+/// A data set as the device holds it: rows of bytes or reals in one to [`MAX_CHUNKS`] buffers.
+pub(super) struct ResidentData {
+    sample: Shape,
+    types: Vec<TensorType>,
+}
+
+impl ResidentData {
+    /// How `rows` samples of this kind are split over buffers.
+    ///
+    /// # Errors
+    /// If they do not fit the device.
+    pub(super) fn new(sample: [usize; 3], rows: usize, bytes: bool, target: Option<&Target>) -> Result<Self> {
+        let columns: usize = sample.iter().product();
+        let ty = |rows: usize| if bytes { TensorType::u8([rows, columns]) } else { TensorType::f32([rows, columns]) };
+        let row_bytes = ty(1).size_bytes() as u64;
+        let per_chunk = target.map_or(rows, |t| (t.max_binding_bytes / row_bytes) as usize).clamp(1, rows.max(1));
+        if rows.div_ceil(per_chunk) > MAX_CHUNKS {
+            let fit = per_chunk * MAX_CHUNKS;
+            let problem = format!("{rows} pictures exceed the device's buffers, which hold {fit}: use --limit {fit}");
+            return Err(Error::setting("data", problem));
+        }
+        let types = (0..rows).step_by(per_chunk).map(|first| ty(per_chunk.min(rows - first))).collect();
+        Ok(Self { sample: sample[..].into(), types })
+    }
+
+    /// The words of each chunk.
+    pub(super) fn chunks<'a>(&'a self, data: &'a Dataset) -> impl Iterator<Item = (String, Vec<u32>)> + 'a {
+        let columns = self.sample.len();
+        let mut first = 0;
+        self.types.iter().enumerate().map(move |(c, ty)| {
+            let range = first * columns..(first + ty.shape.dims()[0]) * columns;
+            first += ty.shape.dims()[0];
+            let words = match &data.values {
+                Values::U8(bytes) => pack_rows(&bytes[range], columns),
+                Values::F32(reals) => bytemuck::cast_slice(&reals[range]).to_vec(),
+            };
+            (names::chunk(c), words)
+        })
+    }
+}
+
+/// Everything that the graphs of one run depend on.
+pub(super) struct Recipe<'a> {
+    pub(super) preset: &'a Preset,
+    pub(super) architecture: &'a Architecture,
+    pub(super) data: &'a ResidentData,
+}
+
+impl Recipe<'_> {
+    /// The graph of one step over `batch` rows of an epoch of `rows`, taken from an order of `order_rows`.
+    pub(super) fn graph(&self, phase: Phase, batch: usize, rows: usize, order_rows: usize) -> Result<Graph> {
+        let mut graph = Graph::new();
+        let clock = graph.persistent(Class::State, &names::clock(phase), Tick::clock())?;
+        let (clean, indices) = self.batch(&mut graph, phase, clock, batch, order_rows)?;
+        let noise_clock = match phase {
+            Phase::Training => clock,
+            Phase::Validation => graph.persistent(Class::State, names::FIXED_CLOCK, Tick::clock())?,
+        };
+        graph.set_label("noise");
+        let noisy = self.noise(&mut graph, phase, clean, indices, noise_clock)?;
+        let output = self.architecture.record(&mut graph, noisy)?.output;
+        graph.set_label("loss");
+        let loss = match self.preset.train.loss {
+            Loss::Mse => graph.apply_one(Mse, &[output, clean])?,
+            Loss::Bce => graph.apply_one(BceLogits, &[output, clean])?,
+        };
+        let history = graph.persistent(Class::State, &names::losses(phase), TensorType::f32([HISTORY]))?;
+        graph.apply_one(Record, &[loss, history, clock])?;
+        if phase == Phase::Training {
+            self.update(&mut graph, loss, clock)?;
+        }
+        graph.set_label("clock");
+        let word = |n: usize| u32::try_from(n).map_err(|_| Error::setting("data", "too many pictures to number"));
+        graph.apply_one(Tick { batch: word(batch)?, rows: word(rows)? }, &[clock])?;
+        Ok(graph)
+    }
+
+    fn batch(
+        &self,
+        graph: &mut Graph,
+        phase: Phase,
+        clock: TensorId,
+        batch: usize,
+        order_rows: usize,
+    ) -> Result<(TensorId, TensorId)> {
+        graph.set_label("batch");
+        let order = graph.persistent(Class::Input, &names::order(phase), TensorType::u32([order_rows]))?;
+        let mut inputs = vec![order, clock];
+        for (c, ty) in self.data.types.iter().enumerate() {
+            inputs.push(graph.persistent(Class::Input, &names::chunk(c), ty.clone())?);
+        }
+        let offset = self.preset.data.offset as f32;
+        let outputs = graph.apply(Gather { sample: self.data.sample.clone(), batch, offset }, &inputs)?;
+        Ok((outputs[0], outputs[1]))
+    }
+
+    fn noise(
+        &self,
+        graph: &mut Graph,
+        phase: Phase,
+        clean: TensorId,
+        indices: TensorId,
+        clock: TensorId,
+    ) -> Result<TensorId> {
+        match self.preset.train.noise {
+            Noise::None => Ok(clean),
+            Noise::Gaussian { sigma } => {
+                let op =
+                    GaussianNoise { sigma: sigma as f32, seed: key(self.preset.train.seed), stream: phase.stream() };
+                graph.apply_one(op, &[clean, indices, clock])
+            }
+            other => Err(Error::setting("train.noise", format!("{other} is not available yet: use gaussian or none"))),
+        }
+    }
+
+    /// Gradients of all parameters, and their update in place.
+    fn update(&self, graph: &mut Graph, loss: TensorId, clock: TensorId) -> Result<()> {
+        let parameters = self.architecture.record_parameters(graph)?;
+        let gradients = graph.gradients(loss, &parameters)?;
+        let rate = graph.persistent(Class::Input, names::LEARNING_RATE, TensorType::f32([]))?;
+        graph.set_label("optimizer");
+        for (parameter, gradient) in parameters.into_iter().zip(gradients) {
+            let info = graph.tensors()[parameter.index()].clone();
+            let m = graph.persistent(Class::State, &names::first_moment(&info.name), info.ty.clone())?;
+            let v = graph.persistent(Class::State, &names::second_moment(&info.name), info.ty)?;
+            self.optimizer(graph, &[parameter, gradient, m, v, clock, rate])?;
+        }
+        Ok(())
+    }
+
+    fn optimizer(&self, graph: &mut Graph, inputs: &[TensorId]) -> Result<()> {
+        let train = &self.preset.train;
+        let (beta1, beta2, epsilon) = (train.beta1 as f32, train.beta2 as f32, train.eps as f32);
+        match (train.optimizer, train.convention) {
+            (OptimizerKind::Adam, Convention::Keras) => {
+                graph.apply(Adam { beta1, beta2, epsilon, convention: AdamConvention::Keras }, inputs)?
+            }
+            (OptimizerKind::Adam, Convention::Torch) => {
+                graph.apply(Adam { beta1, beta2, epsilon, convention: AdamConvention::Torch }, inputs)?
+            }
+            (OptimizerKind::Adamax, Convention::Keras) => {
+                graph.apply(Adamax { beta1, beta2, epsilon, convention: AdamaxConvention::Keras }, inputs)?
+            }
+            (OptimizerKind::Adamax, Convention::Torch) => {
+                graph.apply(Adamax { beta1, beta2, epsilon, convention: AdamaxConvention::Torch }, inputs)?
+            }
+            _ => return Err(Error::setting("train.optimizer", "is not available yet: use adam or adamax")),
+        };
+        Ok(())
+    }
+}
+
+/// The word that a seed keys random numbers with.
+pub(super) fn key(seed: u64) -> u32 {
+    (seed ^ (seed >> 32)) as u32
+}
+
+/// Bytes that one training step of this preset holds at a batch size: parameters, optimiser state, temporaries and
+/// one batch of data.
+///
+/// # Errors
+/// If the preset cannot work.
+pub fn step_bytes(preset: &Preset, batch: usize) -> Result<u64> {
+    let architecture = preset.architecture()?;
+    let data = ResidentData::new(architecture.input, batch, true, None)?;
+    let recipe = Recipe { preset, architecture: &architecture, data: &data };
+    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
+    let plan = Plan::new(&graph, PlanOptions { target: None, fuse: true, variant: None })?;
+    Ok((plan.temporary_bytes() + plan.persistent_bytes()) as u64)
+}

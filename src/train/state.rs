@@ -1,0 +1,163 @@
+//! Where a run stands, as files: weights, and the state that resuming needs.
+
+use super::checkpoint::{Array, Weights};
+use super::program::{Phase, names};
+use super::run_dir::{self, RunDir};
+use crate::error::{Error, Result};
+use crate::model::{Architecture, Parameter};
+use crate::session::Session;
+use crate::tensor::DType;
+use std::path::Path;
+use std::str::FromStr;
+
+/// The counters of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Progress {
+    /// Steps done.
+    pub(super) step: u64,
+    /// Epochs done.
+    pub(super) epoch: u64,
+    /// Training pictures done in the epoch under way.
+    pub(super) row: u64,
+    /// Sum over them of their batch's loss.
+    pub(super) loss_sum: f64,
+    /// Training loss of the last whole epoch.
+    pub(super) train_loss: Option<f64>,
+    /// Validation loss of the last whole epoch.
+    pub(super) val_loss: Option<f64>,
+    /// Smallest validation loss, as early stopping counts it.
+    pub(super) best: Option<f64>,
+    /// Epoch of the best weights, from 1.
+    pub(super) best_epoch: Option<u64>,
+    /// Epochs since then.
+    pub(super) epochs_without: u64,
+    /// Whether early stopping has ended the run.
+    pub(super) stopped: bool,
+}
+
+impl Progress {
+    pub(super) fn start() -> Self {
+        Self {
+            step: 0,
+            epoch: 0,
+            row: 0,
+            loss_sum: 0.0,
+            train_loss: None,
+            val_loss: None,
+            best: None,
+            best_epoch: None,
+            epochs_without: 0,
+            stopped: false,
+        }
+    }
+
+    /// The counters as text; `f64` digits read back exactly.
+    fn entries(&self) -> Vec<(&'static str, String)> {
+        fn optional<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "none".to_owned(), |v| v.to_string())
+        }
+        vec![
+            ("step", self.step.to_string()),
+            ("epoch", self.epoch.to_string()),
+            ("row", self.row.to_string()),
+            ("loss_sum", self.loss_sum.to_string()),
+            ("train_loss", optional(self.train_loss)),
+            ("val_loss", optional(self.val_loss)),
+            ("best", optional(self.best)),
+            ("best_epoch", optional(self.best_epoch)),
+            ("epochs_without", self.epochs_without.to_string()),
+            ("stopped", self.stopped.to_string()),
+        ]
+    }
+
+    fn parse(weights: &Weights) -> Result<Self> {
+        fn value<T: FromStr>(weights: &Weights, key: &str) -> Result<T> {
+            let text = weights.text(key)?;
+            text.parse().map_err(|_| Error::file(&weights.path, format!("entry {key:?} is {text:?}, not a number")))
+        }
+        fn optional<T: FromStr>(weights: &Weights, key: &str) -> Result<Option<T>> {
+            if weights.text(key)? == "none" { Ok(None) } else { value(weights, key).map(Some) }
+        }
+        Ok(Self {
+            step: value(weights, "step")?,
+            epoch: value(weights, "epoch")?,
+            row: value(weights, "row")?,
+            loss_sum: value(weights, "loss_sum")?,
+            train_loss: optional(weights, "train_loss")?,
+            val_loss: optional(weights, "val_loss")?,
+            best: optional(weights, "best")?,
+            best_epoch: optional(weights, "best_epoch")?,
+            epochs_without: value(weights, "epochs_without")?,
+            stopped: value(weights, "stopped")?,
+        })
+    }
+}
+
+/// Name, shape and type of everything that a run carries from step to step, parameters first.
+fn carried(architecture: &Architecture) -> Vec<(String, Vec<usize>, DType)> {
+    let of = |name: fn(&str) -> String| {
+        architecture.parameters().map(move |p: &Parameter| (name(&p.name), p.shape.clone(), DType::F32))
+    };
+    let mut tensors: Vec<_> = of(|name| name.to_owned()).collect();
+    tensors.extend(of(names::first_moment));
+    tensors.extend(of(names::second_moment));
+    tensors.push((names::clock(Phase::Training), vec![4], DType::U32));
+    tensors
+}
+
+/// The parameters as they are on the device.
+pub(super) fn read_weights(session: &mut Session, architecture: &Architecture) -> Result<Weights> {
+    let mut weights = Weights::default();
+    for p in architecture.parameters() {
+        weights.tensors.insert(p.name.clone(), Array::f32(p.shape.clone(), session.read(&p.name)?));
+    }
+    Ok(weights)
+}
+
+/// Writes `last.safetensors`, then `state.safetensors`, which is the commit point.
+pub(super) fn save(
+    session: &mut Session,
+    architecture: &Architecture,
+    run: &RunDir,
+    progress: &Progress,
+    rows: [usize; 2],
+) -> Result<()> {
+    let mut state = Weights::default();
+    for (name, shape, dtype) in carried(architecture) {
+        let array = match dtype {
+            DType::F32 => Array::f32(shape, session.read(&name)?),
+            _ => Array::u32(shape, session.read_words(&name)?),
+        };
+        state.tensors.insert(name, array);
+    }
+    for (key, text) in progress.entries() {
+        state.metadata.insert(key.to_owned(), text);
+    }
+    state.metadata.insert("pictures".to_owned(), format!("{} {}", rows[0], rows[1]));
+    read_weights(session, architecture)?.write(&run.file(run_dir::LAST))?;
+    state.write(&run.file(run_dir::STATE))
+}
+
+/// Puts a saved state back onto the device.
+pub(super) fn load(
+    session: &mut Session,
+    architecture: &Architecture,
+    path: &Path,
+    rows: [usize; 2],
+) -> Result<Progress> {
+    let mut state = Weights::read(path)?;
+    let progress = Progress::parse(&state)?;
+    let (saved, now) = (state.text("pictures")?.to_owned(), format!("{} {}", rows[0], rows[1]));
+    if saved != now {
+        let problem = format!("was trained on {saved} pictures (training, held out), and the data now has {now}");
+        return Err(Error::file(path, problem));
+    }
+    for (name, shape, dtype) in carried(architecture) {
+        match dtype {
+            DType::F32 => session.write(&name, &state.take_f32(&name, &shape)?)?,
+            _ => session.write_words(&name, &state.take_u32(&name, &shape)?)?,
+        }
+    }
+    state.finish()?;
+    Ok(progress)
+}

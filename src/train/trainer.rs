@@ -1,0 +1,481 @@
+//! The training loop: epochs of recorded steps, validation, early stopping, checkpoints.
+
+use super::checkpoint::Weights;
+use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
+use super::row_log::{EpochRow, RowLog, StepRow};
+use super::run_dir::{self, RunDir};
+use super::state::{self, Progress};
+use crate::data::{Dataset, Split, Values};
+use crate::error::{Error, Result};
+use crate::model::{Architecture, Preset};
+use crate::session::{ProgramId, Session};
+use rand::rngs::ChaCha12Rng;
+use rand::seq::SliceRandom;
+use rand::SeedableRng;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often progress is told and losses are read, unless that would be more than every `log_every` steps.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+
+/// What a run takes beside its preset.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// Weights to start from, in place of drawn ones.
+    pub init: Option<PathBuf>,
+    /// Most steps between two readings of the losses; they do not change what is computed.
+    pub log_every: u64,
+}
+
+/// What happens during training.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// The first step is done: everything is compiled.
+    FirstStep {
+        /// Since the trainer was made.
+        seconds: f64,
+    },
+    /// Some steps are done.
+    Progress {
+        /// Steps done in all.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+        /// The epoch under way, from 1.
+        epoch: u64,
+        /// Epochs of the whole run.
+        epochs: u64,
+        /// Loss of the last batch.
+        loss: f32,
+        /// Training pictures per second since the last report.
+        images_per_second: f64,
+    },
+    /// An epoch is done and validated.
+    Epoch(EpochRow),
+    /// The state is on the disk.
+    Saved {
+        /// Steps done.
+        step: u64,
+    },
+}
+
+/// Follows a run and can end it.
+pub trait Observer {
+    /// Something happened.
+    fn event(&mut self, event: &Event);
+
+    /// Asked after each group of steps; when true the run is saved and ends.
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+/// How a call of [`Trainer::run`] ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// All epochs or steps are done.
+    Finished,
+    /// The validation loss stopped falling.
+    EarlyStopped,
+    /// The observer asked for it; the run can be resumed.
+    Interrupted,
+}
+
+/// The result of [`Trainer::run`].
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Whole epochs done, over all sessions of the run.
+    pub epochs: u64,
+    /// Steps done, over all sessions of the run.
+    pub steps: u64,
+    /// Mean loss over the last whole epoch's pictures, or over those of the epoch under way if there is none.
+    pub train_loss: Option<f64>,
+    /// Loss on the held-out pictures after the last step; none where there are none.
+    pub val_loss: Option<f64>,
+    /// The epoch whose weights are `best.safetensors`, from 1.
+    pub best_epoch: Option<u64>,
+    /// Training pictures per second in this session, without the first step.
+    pub images_per_second: f64,
+    /// From making the trainer to the end of the first step; none if there was no step to do.
+    pub seconds_to_first_step: Option<f64>,
+    /// All buffers on the device.
+    pub peak_device_bytes: u64,
+}
+
+/// Recorded steps of one phase: over a whole batch, and over the short one at the end of an epoch.
+struct Steps {
+    batch: usize,
+    /// Rows of an epoch that are used, and rows of its order.
+    rows: usize,
+    whole: Option<ProgramId>,
+    short: Option<(ProgramId, usize)>,
+}
+
+impl Steps {
+    fn record(
+        session: &mut Session,
+        recipe: &Recipe<'_>,
+        phase: Phase,
+        order_rows: usize,
+        drop_last: bool,
+    ) -> Result<Self> {
+        let batch = recipe.preset.train.batch;
+        let left = if drop_last && order_rows >= batch { 0 } else { order_rows % batch };
+        let rows = order_rows / batch * batch + left;
+        let mut record = |size: usize| session.record(&recipe.graph(phase, size, rows, order_rows)?);
+        let whole = if order_rows >= batch { Some(record(batch)?) } else { None };
+        let short = if left > 0 { Some((record(left)?, left)) } else { None };
+        Ok(Self { batch, rows, whole, short })
+    }
+
+    fn per_epoch(&self) -> u64 {
+        self.rows.div_ceil(self.batch) as u64
+    }
+
+    /// The program for the batch that begins at `row`, its size, and how many of them follow each other.
+    fn at(&self, row: usize) -> Option<(ProgramId, usize, usize)> {
+        let whole = (self.rows - row) / self.batch;
+        match (self.whole, self.short) {
+            (Some(program), _) if whole > 0 => Some((program, self.batch, whole)),
+            (_, Some((program, size))) => Some((program, size, 1)),
+            _ => None,
+        }
+    }
+}
+
+/// A run on a device.
+pub struct Trainer {
+    preset: Preset,
+    architecture: Architecture,
+    session: Session,
+    run: RunDir,
+    train_order: Vec<u32>,
+    held_out: usize,
+    training: Steps,
+    validation: Option<Steps>,
+    progress: Progress,
+    steps_csv: RowLog<StepRow>,
+    metrics_csv: RowLog<EpochRow>,
+    log_every: u64,
+    made: Instant,
+    seconds_to_first_step: Option<f64>,
+    /// Pictures and time in this session, first step left out.
+    counted: (u64, Duration),
+    /// Time spent in the epoch under way, in this session.
+    epoch_time: Duration,
+}
+
+impl Trainer {
+    /// A new run: draws or reads the first weights, records the steps and uploads the data.
+    ///
+    /// # Errors
+    /// If something does not fit: the data the network, the network the device, the weights the network; or if the
+    /// run folder cannot be written.
+    pub fn start(
+        preset: &Preset,
+        data: &Dataset,
+        split: &Split,
+        session: Session,
+        run: RunDir,
+        options: &TrainOptions,
+    ) -> Result<Self> {
+        let mut trainer = Self::new(preset, data, split, session, run, options)?;
+        trainer.run.write_text(run_dir::CONFIG, &preset.to_toml()?)?;
+        let mut given = options.init.as_deref().map(Weights::read).transpose()?;
+        for p in trainer.architecture.parameters() {
+            let values = match &mut given {
+                Some(weights) => weights.take_f32(&p.name, &p.shape)?,
+                None => preset.model.init.draw(preset.train.seed, p),
+            };
+            trainer.session.write(&p.name, &values)?;
+        }
+        given.map_or(Ok(()), Weights::finish)?;
+        Ok(trainer)
+    }
+
+    /// Goes on with a run from its last saved state; from the beginning where nothing was saved.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`], and if the state is damaged or belongs to other data.
+    pub fn resume(
+        preset: &Preset,
+        data: &Dataset,
+        split: &Split,
+        session: Session,
+        run: RunDir,
+        options: &TrainOptions,
+    ) -> Result<Self> {
+        let state = run.file(run_dir::STATE);
+        if !state.exists() {
+            return Self::start(preset, data, split, session, run, options);
+        }
+        let mut trainer = Self::new(preset, data, split, session, run, options)?;
+        let rows = [trainer.train_order.len(), trainer.held_out];
+        trainer.progress = state::load(&mut trainer.session, &trainer.architecture, &state, rows)?;
+        trainer.open_logs()?;
+        Ok(trainer)
+    }
+
+    fn new(
+        preset: &Preset,
+        data: &Dataset,
+        split: &Split,
+        mut session: Session,
+        run: RunDir,
+        options: &TrainOptions,
+    ) -> Result<Self> {
+        let made = Instant::now();
+        let architecture = preset.architecture()?;
+        if data.shape != architecture.input {
+            let wanted = format!("pictures of {:?}", architecture.input);
+            return Err(Error::shape("training data", wanted, format!("{:?}", data.shape)));
+        }
+        if split.train.is_empty() {
+            return Err(Error::setting("data", "has no picture to train on"));
+        }
+        let bytes = matches!(data.values, Values::U8(_));
+        let resident = ResidentData::new(data.shape, data.len(), bytes, session.target())?;
+        let recipe = Recipe { preset, architecture: &architecture, data: &resident };
+        let drop_last = preset.train.drop_last;
+        let training = Steps::record(&mut session, &recipe, Phase::Training, split.train.len(), drop_last)?;
+        let held_out = split.held_out.len();
+        let validation = if held_out > 0 {
+            Some(Steps::record(&mut session, &recipe, Phase::Validation, held_out, false)?)
+        } else {
+            None
+        };
+        for (name, words) in resident.chunks(data) {
+            session.write_words(&name, &words)?;
+        }
+        session.write(names::LEARNING_RATE, &[preset.train.lr as f32])?;
+        if held_out > 0 {
+            session.write_words(&names::order(Phase::Validation), &split.held_out)?;
+        }
+        Ok(Self {
+            steps_csv: RowLog::resume(&run.file(run_dir::STEPS), 0)?,
+            metrics_csv: RowLog::resume(&run.file(run_dir::METRICS), 0)?,
+            preset: preset.clone(),
+            architecture,
+            session,
+            run,
+            train_order: split.train.clone(),
+            held_out,
+            training,
+            validation,
+            progress: Progress::start(),
+            log_every: options.log_every.max(1),
+            made,
+            seconds_to_first_step: None,
+            counted: (0, Duration::ZERO),
+            epoch_time: Duration::ZERO,
+        })
+    }
+
+    /// Drops the rows past the saved state.
+    fn open_logs(&mut self) -> Result<()> {
+        self.steps_csv = RowLog::resume(&self.run.file(run_dir::STEPS), self.progress.step)?;
+        self.metrics_csv = RowLog::resume(&self.run.file(run_dir::METRICS), self.progress.epoch)?;
+        Ok(())
+    }
+
+    /// Steps of the whole run.
+    pub fn total_steps(&self) -> u64 {
+        let all = self.preset.train.epochs.saturating_mul(self.training.per_epoch());
+        self.preset.train.steps.map_or(all, |steps| steps.min(all))
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn is_finished(&self) -> bool {
+        self.progress.stopped || self.progress.step >= self.total_steps()
+    }
+
+    /// The session and the run folder.
+    pub fn into_parts(self) -> (Session, RunDir) {
+        (self.session, self.run)
+    }
+
+    /// Trains to the end of the run, or until the observer asks to stop; saves at the end of each epoch and at the
+    /// end of the call.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, the device is lost, or a file cannot be written. What was saved stays.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let mut ending = None;
+        if !self.is_finished() {
+            self.begin_epoch()?;
+        }
+        while ending.is_none() && !self.is_finished() {
+            self.advance(observer)?;
+            let epoch_done = self.progress.row as usize == self.training.rows;
+            if epoch_done {
+                self.finish_epoch(observer)?;
+            }
+            if observer.stop_requested() && !self.is_finished() {
+                ending = Some(Ending::Interrupted);
+            }
+            if epoch_done || ending.is_some() || self.is_finished() {
+                self.save(observer)?;
+            }
+            if epoch_done && !self.is_finished() {
+                self.begin_epoch()?;
+            }
+        }
+        let ending = ending.unwrap_or(if self.progress.stopped { Ending::EarlyStopped } else { Ending::Finished });
+        self.outcome(ending)
+    }
+
+    fn outcome(&mut self, ending: Ending) -> Result<Outcome> {
+        let between_epochs = self.progress.row == 0;
+        let val_loss = if between_epochs { self.progress.val_loss } else { self.validate()? };
+        let running = (self.progress.row > 0).then(|| self.progress.loss_sum / self.progress.row as f64);
+        let (pictures, time) = self.counted;
+        Ok(Outcome {
+            ending,
+            epochs: self.progress.epoch,
+            steps: self.progress.step,
+            train_loss: self.progress.train_loss.or(running),
+            val_loss,
+            best_epoch: self.progress.best_epoch,
+            images_per_second: pictures as f64 / time.as_secs_f64().max(1e-9),
+            seconds_to_first_step: self.seconds_to_first_step,
+            peak_device_bytes: self.session.allocated_bytes() as u64,
+        })
+    }
+
+    /// Uploads the order of the epoch under way: drawn from the seed and the epoch's number alone.
+    fn begin_epoch(&mut self) -> Result<()> {
+        let mut order = self.train_order.clone();
+        if self.preset.train.shuffle {
+            let mut generator = ChaCha12Rng::seed_from_u64(self.preset.train.seed);
+            generator.set_stream(self.progress.epoch + 1);
+            order.shuffle(&mut generator);
+        }
+        self.session.write_words(&names::order(Phase::Training), &order)
+    }
+
+    /// Runs some steps of the epoch under way and reads their losses.
+    fn advance(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some((program, size, follow)) = self.training.at(self.progress.row as usize) else {
+            return Err(Error::Training { step: self.progress.step, problem: "no batch is left".to_owned() });
+        };
+        let left = self.total_steps() - self.progress.step;
+        let count = self.group().min(follow as u64).min(left).min(self.log_every).min(HISTORY as u64) as usize;
+        let begin = Instant::now();
+        self.session.run(program, count)?;
+        let losses = self.session.read(&names::losses(Phase::Training))?;
+        let elapsed = begin.elapsed();
+        self.epoch_time += elapsed;
+        let first = self.seconds_to_first_step.is_none();
+        if first {
+            let seconds = self.made.elapsed().as_secs_f64();
+            self.seconds_to_first_step = Some(seconds);
+            observer.event(&Event::FirstStep { seconds });
+        } else {
+            self.counted = (self.counted.0 + (count * size) as u64, self.counted.1 + elapsed);
+        }
+        let loss = self.log_losses(&losses, count, size)?;
+        observer.event(&Event::Progress {
+            step: self.progress.step,
+            steps: self.total_steps(),
+            epoch: self.progress.epoch + 1,
+            epochs: self.preset.train.epochs,
+            loss,
+            images_per_second: (count * size) as f64 / elapsed.as_secs_f64().max(1e-9),
+        });
+        Ok(())
+    }
+
+    /// Steps to run before the next report, from the speed so far. The first two are run alone.
+    fn group(&self) -> u64 {
+        let (pictures, time) = self.counted;
+        if pictures == 0 {
+            return 1;
+        }
+        let steps = pictures as f64 / self.training.batch as f64;
+        ((steps * REPORT_EVERY.as_secs_f64() / time.as_secs_f64().max(1e-6)) as u64).max(1)
+    }
+
+    /// Counts the steps that were run; returns the last loss.
+    fn log_losses(&mut self, losses: &[f32], count: usize, size: usize) -> Result<f32> {
+        let mut rows = Vec::with_capacity(count);
+        for _ in 0..count {
+            let loss = losses[(self.progress.step % HISTORY as u64) as usize];
+            self.progress.step += 1;
+            self.progress.row += size as u64;
+            self.progress.loss_sum += f64::from(loss) * size as f64;
+            rows.push(StepRow { step: self.progress.step, loss });
+        }
+        self.steps_csv.append(&rows)?;
+        match rows.iter().find(|row| !row.loss.is_finite()) {
+            Some(bad) => Err(Error::Training {
+                step: bad.step,
+                problem: format!("the loss is {}: try a smaller --lr; what was saved before is kept", bad.loss),
+            }),
+            None => Ok(rows.last().map_or(f32::NAN, |row| row.loss)),
+        }
+    }
+
+    /// Validates, keeps the best weights, and decides whether to stop early.
+    fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let begin = Instant::now();
+        let val_loss = self.validate()?;
+        let progress = &mut self.progress;
+        progress.epoch += 1;
+        progress.train_loss = Some(progress.loss_sum / progress.row as f64);
+        progress.val_loss = val_loss;
+        (progress.row, progress.loss_sum) = (0, 0.0);
+        if let Some(loss) = val_loss {
+            let train = &self.preset.train;
+            if progress.best.is_none_or(|best| loss < best - train.min_delta) {
+                progress.best = Some(loss);
+                progress.best_epoch = Some(progress.epoch);
+                progress.epochs_without = 0;
+                let weights = state::read_weights(&mut self.session, &self.architecture)?;
+                weights.write(&self.run.file(run_dir::BEST))?;
+            } else {
+                progress.epochs_without += 1;
+                progress.stopped = train.patience.is_some_and(|patience| progress.epochs_without >= patience);
+            }
+        }
+        let (pictures, time) = self.counted;
+        let images_per_second = pictures as f64 / time.as_secs_f64().max(1e-9);
+        let row = EpochRow {
+            epoch: self.progress.epoch,
+            train_loss: self.progress.train_loss.unwrap_or(f64::NAN),
+            val_loss,
+            seconds: (std::mem::take(&mut self.epoch_time) + begin.elapsed()).as_secs_f64(),
+            images_per_second,
+        };
+        self.metrics_csv.append(&[row])?;
+        observer.event(&Event::Epoch(row));
+        Ok(())
+    }
+
+    /// Mean loss over the held-out pictures, with the same noise each time.
+    fn validate(&mut self) -> Result<Option<f64>> {
+        let Some(steps) = &self.validation else { return Ok(None) };
+        self.session.write_words(&names::clock(Phase::Validation), &[0; 4])?;
+        let (mut row, mut step, mut sum) = (0, 0, 0.0);
+        while row < steps.rows {
+            let Some((program, size, follow)) = steps.at(row) else { break };
+            let count = follow.min(HISTORY);
+            self.session.run(program, count)?;
+            let losses = self.session.read(&names::losses(Phase::Validation))?;
+            sum += (step..step + count).map(|s| f64::from(losses[s % HISTORY])).sum::<f64>() * size as f64;
+            row += count * size;
+            step += count;
+        }
+        Ok(Some(sum / steps.rows as f64))
+    }
+
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.steps_csv.sync()?;
+        self.metrics_csv.sync()?;
+        let rows = [self.train_order.len(), self.held_out];
+        state::save(&mut self.session, &self.architecture, &self.run, &self.progress, rows)?;
+        observer.event(&Event::Saved { step: self.progress.step });
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Training end to end on small generated pictures: the same losses on every device, the same bits twice, resuming
+//! as if nothing had happened, early stopping, and the commit of checkpoints.
+
+use degrain::data::{Dataset, Split, Values};
+use degrain::gpu::adapters;
+use degrain::model::Preset;
+use degrain::session::Session;
+use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer, Weights};
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::path::Path;
+
+const PRESET: &str = r#"
+name = "small"
+description = "every kind of layer on 8x8 pictures"
+[data]
+height = 8
+width = 8
+channels = 3
+offset = -0.5
+[model]
+code = 6
+encoder = [
+  { layer = "conv2d", channels = 8, kernel = 3, activation = "elu" },
+  { layer = "max_pool2d", size = 2 },
+  { layer = "conv2d", channels = 12, kernel = 3, activation = "relu" },
+  { layer = "max_pool2d", size = 2 },
+  { layer = "flatten" },
+  { layer = "dense", units = "code", activation = "tanh" },
+]
+decoder = [
+  { layer = "dense", units = 48 },
+  { layer = "reshape", shape = [2, 2, 12] },
+  { layer = "conv_transpose2d", channels = 8, kernel = 3, stride = 2, activation = "elu" },
+  { layer = "conv_transpose2d", channels = 3, kernel = 3, stride = 2 },
+]
+[train]
+loss = "mse"
+noise = "gaussian:0.1"
+optimizer = "adamax"
+lr = 0.01
+epochs = 4
+batch = 8
+seed = 3
+"#;
+
+/// Soft blobs whose place and colour follow from the row.
+fn pictures(n: usize) -> Dataset {
+    let pixel = |i: usize, p: usize, c: usize| {
+        let (y, x) = ((p / 8) as f64, (p % 8) as f64);
+        let (cy, cx) = ((i * 5 % 8) as f64, (i * 3 % 8) as f64);
+        let near = (-((y - cy).powi(2) + (x - cx).powi(2)) / 8.0).exp();
+        (40.0 + 200.0 * near * (0.4 + 0.3 * ((i + c) % 3) as f64)) as u8
+    };
+    let values = (0..n).flat_map(|i| (0..64).flat_map(move |p| (0..3).map(move |c| pixel(i, p, c)))).collect();
+    Dataset {
+        shape: [8, 8, 3],
+        values: Values::U8(values),
+        names: (0..n).map(|i| format!("#{i}")).collect(),
+        groups: None,
+        labels: None,
+        skipped: Vec::new(),
+        ignored: 0,
+        origin: "generated".to_owned(),
+        from_cache: false,
+    }
+}
+
+/// 53 pictures to train on (six whole batches and one of five), 11 held out.
+fn split() -> Split {
+    Split { train: (0..64).filter(|i| i % 6 != 0).collect(), held_out: (0..64).filter(|i| i % 6 == 0).collect() }
+}
+
+/// Asks to stop once this many steps are done.
+struct StopAt(u64, u64);
+
+impl Observer for StopAt {
+    fn event(&mut self, event: &Event) {
+        if let Event::Progress { step, .. } = event {
+            self.1 = *step;
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.1 >= self.0
+    }
+}
+
+fn preset(changes: &[&str]) -> Preset {
+    let mut preset = Preset::from_toml(PRESET, Path::new("small.toml")).unwrap();
+    preset.set_all(changes).unwrap();
+    preset
+}
+
+fn options() -> TrainOptions {
+    TrainOptions { init: None, log_every: 3 }
+}
+
+fn train(session: Session, changes: &[&str], folder: &Path) -> Outcome {
+    let run = RunDir::create(folder).unwrap();
+    let mut trainer = Trainer::start(&preset(changes), &pictures(64), &split(), session, run, &options()).unwrap();
+    trainer.run(&mut StopAt(u64::MAX, 0)).unwrap()
+}
+
+fn losses(folder: &Path) -> Vec<f32> {
+    let text = std::fs::read_to_string(folder.join("steps.csv")).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect()
+}
+
+type Open = Box<dyn Fn() -> Session + Send>;
+
+fn learns(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = train(open(), &["train.epochs=30", "train.noise=none"], &folder.path().join("run"));
+    assert_eq!((outcome.ending, outcome.epochs, outcome.steps), (Ending::Finished, 30, 210));
+    let losses = losses(&folder.path().join("run"));
+    assert_eq!(losses.len(), 210);
+    let (first, last) = (losses[0], outcome.train_loss.unwrap());
+    assert!(last < 0.15 * f64::from(first), "from {first} to {last}");
+    assert!(outcome.val_loss.unwrap() < 0.4 * f64::from(first), "validation at {:?}", outcome.val_loss);
+}
+
+fn repeats_itself(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    train(open(), &[], &a);
+    train(open(), &[], &b);
+    for file in ["steps.csv", "last.safetensors", "best.safetensors", "state.safetensors"] {
+        assert!(std::fs::read(a.join(file)).unwrap() == std::fs::read(b.join(file)).unwrap(), "{file} differs");
+    }
+    let other = folder.path().join("c");
+    train(open(), &["train.seed=4"], &other);
+    assert_ne!(losses(&a), losses(&other), "another seed gives another run");
+}
+
+fn resumes_as_if_never_stopped(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    train(open(), &[], &whole);
+    // Stopped in the middle of an epoch, then at the end of one.
+    let mut run = RunDir::create(&parts).unwrap();
+    for stop in [2, 7, 17, 10_000] {
+        let begin = if stop == 2 { Trainer::start } else { Trainer::resume };
+        let mut trainer = begin(&preset(&[]), &pictures(64), &split(), open(), run, &options()).unwrap();
+        let outcome = trainer.run(&mut StopAt(stop, 0)).unwrap();
+        let wanted = if stop > 28 { Ending::Finished } else { Ending::Interrupted };
+        assert_eq!(outcome.ending, wanted, "stopped at {stop}");
+        run = trainer.into_parts().1;
+    }
+    for file in ["steps.csv", "last.safetensors", "best.safetensors", "state.safetensors"] {
+        assert!(std::fs::read(whole.join(file)).unwrap() == std::fs::read(parts.join(file)).unwrap(), "{file} differs");
+    }
+    let trainer = Trainer::resume(&preset(&[]), &pictures(64), &split(), open(), run, &options()).unwrap();
+    assert!(trainer.is_finished());
+}
+
+fn agrees_with_the_cpu(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let (cpu, gpu) = (folder.path().join("cpu"), folder.path().join("gpu"));
+    train(Session::cpu(), &["train.steps=20", "train.shuffle=false"], &cpu);
+    train(open(), &["train.steps=20", "train.shuffle=false"], &gpu);
+    let (cpu, gpu) = (losses(&cpu), losses(&gpu));
+    assert_eq!((cpu.len(), gpu.len()), (20, 20));
+    for (step, (c, g)) in cpu.iter().zip(&gpu).enumerate() {
+        assert!((c - g).abs() <= 1e-4 * c.abs(), "step {}: {c} on the CPU, {g} on the GPU", step + 1);
+    }
+}
+
+fn fusion_changes_nothing(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let (fused, plain) = (folder.path().join("fused"), folder.path().join("plain"));
+    train(open(), &["train.steps=10"], &fused);
+    let mut session = open();
+    session.set_fuse(false);
+    train(session, &["train.steps=10"], &plain);
+    for (a, b) in losses(&fused).iter().zip(losses(&plain)) {
+        assert!((a - b).abs() <= 1e-5 * a.abs(), "{a} fused, {b} not");
+    }
+}
+
+fn stops_early_and_keeps_the_best(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    // A learning rate this large makes the validation loss go up and down.
+    let changes = ["train.epochs=200", "train.patience=2", "train.lr=0.1"];
+    let outcome = train(open(), &changes, &run);
+    assert_eq!(outcome.ending, Ending::EarlyStopped);
+    assert!(outcome.epochs < 200);
+    assert_eq!(outcome.best_epoch, Some(outcome.epochs - 2));
+    let (best, last) = (run.join("best.safetensors"), run.join("last.safetensors"));
+    assert_ne!(Weights::read(&best).unwrap().tensors, Weights::read(&last).unwrap().tensors);
+}
+
+fn a_loss_that_is_not_finite_ends_the_run(open: &Open) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&folder.path().join("run")).unwrap();
+    let preset = preset(&["train.lr=1e30"]);
+    let mut trainer = Trainer::start(&preset, &pictures(64), &split(), open(), run, &options()).unwrap();
+    let message = trainer.run(&mut StopAt(u64::MAX, 0)).unwrap_err().to_string();
+    assert!(message.contains("step") && message.contains("--lr"), "{message}");
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments = Arguments::from_args();
+    let tests: [(&str, fn(&Open)); 7] = [
+        ("learns", learns),
+        ("repeats_itself", repeats_itself),
+        ("resumes_as_if_never_stopped", resumes_as_if_never_stopped),
+        ("agrees_with_the_cpu", agrees_with_the_cpu),
+        ("fusion_changes_nothing", fusion_changes_nothing),
+        ("stops_early_and_keeps_the_best", stops_early_and_keeps_the_best),
+        ("a_loss_that_is_not_finite_ends_the_run", a_loss_that_is_not_finite_ends_the_run),
+    ];
+    let found = adapters();
+    let required = std::env::var("DEGRAIN_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    let mut trials = Vec::new();
+    for (name, test) in tests {
+        let cpu: Open = Box::new(Session::cpu);
+        trials.push(Trial::test(format!("cpu::{name}"), move || Ok(test(&cpu))));
+        if found.is_empty() {
+            let missing = || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
+            trials.push(Trial::test(format!("gpu::{name}"), missing).with_ignored_flag(!required));
+        }
+        for (i, adapter) in found.iter().cloned().enumerate() {
+            let gpu: Open = Box::new(move || Session::gpu(adapter.open(true).unwrap()));
+            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || Ok(test(&gpu))));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
