@@ -2,16 +2,19 @@
 
 pub mod atomic_file;
 pub mod checkpoint;
+pub mod events;
 pub mod inference;
 mod program;
 pub mod row_log;
 pub mod run_dir;
 mod state;
+mod steps;
 pub mod trainer;
 
 pub use checkpoint::{Array, Data, Weights};
+pub use events::{Ending, Event, Observer, Outcome, TrainOptions};
 pub use inference::{Evaluated, Inference, add_noise};
 pub use program::step_bytes;
 pub use row_log::{EpochRow, RowLog, StepRow};
 pub use run_dir::RunDir;
-pub use trainer::{Ending, Event, Observer, Outcome, TrainOptions, Trainer};
+pub use trainer::Trainer;

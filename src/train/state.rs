@@ -70,6 +70,11 @@ impl Progress {
         ]
     }
 
+    /// The counters of a saved state.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        Self::parse(&Weights::read(path)?)
+    }
+
     fn parse(weights: &Weights) -> Result<Self> {
         fn value<T: FromStr>(weights: &Weights, key: &str) -> Result<T> {
             let text = weights.text(key)?;
@@ -144,9 +149,8 @@ pub(super) fn load(
     architecture: &Architecture,
     path: &Path,
     rows: [usize; 2],
-) -> Result<Progress> {
+) -> Result<()> {
     let mut state = Weights::read(path)?;
-    let progress = Progress::parse(&state)?;
     let (saved, now) = (state.text("pictures")?.to_owned(), format!("{} {}", rows[0], rows[1]));
     if saved != now {
         let problem = format!("was trained on {saved} pictures (training, held out), and the data now has {now}");
@@ -158,6 +162,5 @@ pub(super) fn load(
             _ => session.write_words(&name, &state.take_u32(&name, &shape)?)?,
         }
     }
-    state.finish()?;
-    Ok(progress)
+    state.finish()
 }

@@ -2,148 +2,22 @@
 
 use super::checkpoint::Weights;
 use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
+use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
 use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
 use super::state::{self, Progress};
+use super::steps::Steps;
 use crate::data::{Dataset, Split, Values};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Preset};
-use crate::session::{ProgramId, Session};
+use crate::session::Session;
 use rand::rngs::ChaCha12Rng;
 use rand::seq::SliceRandom;
 use rand::SeedableRng;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How often progress is told and losses are read, unless that would be more than every `log_every` steps.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
-
-/// What a run takes beside its preset.
-#[derive(Clone, Debug)]
-pub struct TrainOptions {
-    /// Weights to start from, in place of drawn ones.
-    pub init: Option<PathBuf>,
-    /// Most steps between two readings of the losses; they do not change what is computed.
-    pub log_every: u64,
-}
-
-/// What happens during training.
-#[derive(Clone, Copy, Debug)]
-pub enum Event {
-    /// The first step is done: everything is compiled.
-    FirstStep {
-        /// Since the trainer was made.
-        seconds: f64,
-    },
-    /// Some steps are done.
-    Progress {
-        /// Steps done in all.
-        step: u64,
-        /// Steps of the whole run.
-        steps: u64,
-        /// The epoch under way, from 1.
-        epoch: u64,
-        /// Epochs of the whole run.
-        epochs: u64,
-        /// Loss of the last batch.
-        loss: f32,
-        /// Training pictures per second since the last report.
-        images_per_second: f64,
-    },
-    /// An epoch is done and validated.
-    Epoch(EpochRow),
-    /// The state is on the disk.
-    Saved {
-        /// Steps done.
-        step: u64,
-    },
-}
-
-/// Follows a run and can end it.
-pub trait Observer {
-    /// Something happened.
-    fn event(&mut self, event: &Event);
-
-    /// Asked after each group of steps; when true the run is saved and ends.
-    fn stop_requested(&self) -> bool {
-        false
-    }
-}
-
-/// How a call of [`Trainer::run`] ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// All epochs or steps are done.
-    Finished,
-    /// The validation loss stopped falling.
-    EarlyStopped,
-    /// The observer asked for it; the run can be resumed.
-    Interrupted,
-}
-
-/// The result of [`Trainer::run`].
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome {
-    /// How it ended.
-    pub ending: Ending,
-    /// Whole epochs done, over all sessions of the run.
-    pub epochs: u64,
-    /// Steps done, over all sessions of the run.
-    pub steps: u64,
-    /// Mean loss over the last whole epoch's pictures, or over those of the epoch under way if there is none.
-    pub train_loss: Option<f64>,
-    /// Loss on the held-out pictures after the last step; none where there are none.
-    pub val_loss: Option<f64>,
-    /// The epoch whose weights are `best.safetensors`, from 1.
-    pub best_epoch: Option<u64>,
-    /// Training pictures per second in this session, without the first step.
-    pub images_per_second: f64,
-    /// From making the trainer to the end of the first step; none if there was no step to do.
-    pub seconds_to_first_step: Option<f64>,
-    /// All buffers on the device.
-    pub peak_device_bytes: u64,
-}
-
-/// Recorded steps of one phase: over a whole batch, and over the short one at the end of an epoch.
-struct Steps {
-    batch: usize,
-    /// Rows of an epoch that are used, and rows of its order.
-    rows: usize,
-    whole: Option<ProgramId>,
-    short: Option<(ProgramId, usize)>,
-}
-
-impl Steps {
-    fn record(
-        session: &mut Session,
-        recipe: &Recipe<'_>,
-        phase: Phase,
-        order_rows: usize,
-        drop_last: bool,
-    ) -> Result<Self> {
-        let batch = recipe.preset.train.batch;
-        let left = if drop_last && order_rows >= batch { 0 } else { order_rows % batch };
-        let rows = order_rows / batch * batch + left;
-        let mut record = |size: usize| session.record(&recipe.graph(phase, size, rows, order_rows)?);
-        let whole = if order_rows >= batch { Some(record(batch)?) } else { None };
-        let short = if left > 0 { Some((record(left)?, left)) } else { None };
-        Ok(Self { batch, rows, whole, short })
-    }
-
-    fn per_epoch(&self) -> u64 {
-        self.rows.div_ceil(self.batch) as u64
-    }
-
-    /// The program for the batch that begins at `row`, its size, and how many of them follow each other.
-    fn at(&self, row: usize) -> Option<(ProgramId, usize, usize)> {
-        let whole = (self.rows - row) / self.batch;
-        match (self.whole, self.short) {
-            (Some(program), _) if whole > 0 => Some((program, self.batch, whole)),
-            (_, Some((program, size))) => Some((program, size, 1)),
-            _ => None,
-        }
-    }
-}
 
 /// A run on a device.
 pub struct Trainer {
@@ -181,7 +55,7 @@ impl Trainer {
         run: RunDir,
         options: &TrainOptions,
     ) -> Result<Self> {
-        let mut trainer = Self::new(preset, data, split, session, run, options)?;
+        let mut trainer = Self::new(preset, data, split, session, run, options, Progress::start())?;
         trainer.run.write_text(run_dir::CONFIG, &preset.to_toml()?)?;
         let mut given = options.init.as_deref().map(Weights::read).transpose()?;
         for p in trainer.architecture.parameters() {
@@ -211,10 +85,10 @@ impl Trainer {
         if !state.exists() {
             return Self::start(preset, data, split, session, run, options);
         }
-        let mut trainer = Self::new(preset, data, split, session, run, options)?;
+        let progress = Progress::read(&state)?;
+        let mut trainer = Self::new(preset, data, split, session, run, options, progress)?;
         let rows = [trainer.train_order.len(), trainer.held_out];
-        trainer.progress = state::load(&mut trainer.session, &trainer.architecture, &state, rows)?;
-        trainer.open_logs()?;
+        state::load(&mut trainer.session, &trainer.architecture, &state, rows)?;
         Ok(trainer)
     }
 
@@ -225,6 +99,7 @@ impl Trainer {
         mut session: Session,
         run: RunDir,
         options: &TrainOptions,
+        progress: Progress,
     ) -> Result<Self> {
         let made = Instant::now();
         let architecture = preset.architecture()?;
@@ -254,8 +129,9 @@ impl Trainer {
             session.write_words(&names::order(Phase::Validation), &split.held_out)?;
         }
         Ok(Self {
-            steps_csv: RowLog::resume(&run.file(run_dir::STEPS), 0)?,
-            metrics_csv: RowLog::resume(&run.file(run_dir::METRICS), 0)?,
+            // Rows past the saved state are dropped: their steps are run again.
+            steps_csv: RowLog::resume(&run.file(run_dir::STEPS), progress.step)?,
+            metrics_csv: RowLog::resume(&run.file(run_dir::METRICS), progress.epoch)?,
             preset: preset.clone(),
             architecture,
             session,
@@ -264,20 +140,13 @@ impl Trainer {
             held_out,
             training,
             validation,
-            progress: Progress::start(),
+            progress,
             log_every: options.log_every.max(1),
             made,
             seconds_to_first_step: None,
             counted: (0, Duration::ZERO),
             epoch_time: Duration::ZERO,
         })
-    }
-
-    /// Drops the rows past the saved state.
-    fn open_logs(&mut self) -> Result<()> {
-        self.steps_csv = RowLog::resume(&self.run.file(run_dir::STEPS), self.progress.step)?;
-        self.metrics_csv = RowLog::resume(&self.run.file(run_dir::METRICS), self.progress.epoch)?;
-        Ok(())
     }
 
     /// Steps of the whole run.

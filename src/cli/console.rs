@@ -1,0 +1,88 @@
+//! Standard output and standard error: results on the one, everything else on the other.
+
+use degrain::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
+
+/// What standard output is called in messages.
+const STDOUT: &str = "standard output";
+
+/// Where a command writes.
+pub(crate) struct Console {
+    json: bool,
+    quiet: bool,
+    /// Whether progress is drawn as bars; else it is logged by lines.
+    bars: bool,
+    /// Start of the process.
+    pub(crate) started: Instant,
+}
+
+impl Console {
+    pub(crate) fn new(json: bool, quiet: bool, started: Instant) -> Self {
+        Self { json, quiet, bars: !quiet && io::stderr().is_terminal(), started }
+    }
+
+    /// Prints a command's result: the object with `--json`, else the text.
+    pub(crate) fn result(&self, object: &impl Serialize, text: impl Display) -> Result<()> {
+        let text = if self.json {
+            serde_json::to_string_pretty(object).map_err(|error| Error::setting("--json", error.to_string()))?
+        } else {
+            text.to_string()
+        };
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(Error::io(STDOUT, "write"))
+    }
+
+    /// Tells something on standard error, unless `-q`.
+    pub(crate) fn note(&self, line: impl Display) {
+        if !self.quiet {
+            write_error_line(&line);
+        }
+    }
+
+    /// Tells what the user should look into, on standard error, unless `-q`.
+    pub(crate) fn warn(&self, line: impl Display) {
+        self.note(format_args!("warning: {line}"));
+    }
+
+    /// The one line of a command that failed.
+    pub(crate) fn error(&self, error: &Error) {
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        write_error_line(&format_args!("error: {}", lines.join(" ")));
+    }
+
+    /// Whether there are progress bars.
+    pub(crate) fn has_bars(&self) -> bool {
+        self.bars
+    }
+
+    /// A progress bar on standard error, which shows only on a terminal.
+    pub(crate) fn bar(&self, length: u64, template: &str) -> ProgressBar {
+        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style.progress_chars("=> ")),
+            Err(_) => bar,
+        }
+    }
+}
+
+/// A reader of standard error that went away is no reason to stop.
+fn write_error_line(line: &dyn Display) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
+/// Whether nobody reads standard output any more.
+pub(crate) fn is_broken_pipe(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source, .. }
+        if path.as_os_str() == STDOUT && source.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// `1 picture`, `2 pictures`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

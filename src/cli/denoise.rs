@@ -1,0 +1,128 @@
+//! `degrain denoise`, also called `reconstruct`: pictures in, pictures out.
+
+use super::console::{Console, count};
+use super::device;
+use super::outputs::Outputs;
+use super::pictures::{self, BUNDLED};
+use super::run::{RunFlags, SavedRun};
+use clap::Args;
+use degrain::data::{CacheMode, Dataset};
+use degrain::model::{Noise, Preset};
+use degrain::report::Metrics;
+use degrain::train::{self, Inference};
+use degrain::Result;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Flags of `degrain denoise`.
+#[derive(Args)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    run: RunFlags,
+    /// Pictures, folders, archives, .npy, .npz or IDX files
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<String>,
+    /// Folder for PNG files; for one picture also a file such as out.png; or all as one out.npy, scaled as in training
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Add this noise to the inputs first, and compare the results with the inputs as they were
+    #[arg(long)]
+    noise: Option<Noise>,
+    /// Seed of --noise [default: the run's]
+    #[arg(long, value_name = "N", requires = "noise")]
+    seed: Option<u64>,
+}
+
+pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
+    let SavedRun { preset, weights, .. } = SavedRun::read(&flags.run)?;
+    let inputs = read_inputs(&flags.inputs, &preset, console)?;
+    let outputs = Outputs::plan(&flags.output, &inputs)?;
+    let data = Dataset::concat(inputs.into_iter().map(|input| input.data).collect())?;
+    let session = device::open(device, console)?;
+    let mut inference = Inference::new(session, &preset, weights, preset.train.batch)?;
+
+    let rows: Vec<u32> = (0..data.len() as u32).collect();
+    let clean = pictures::floats(&data, &rows, preset.data.offset as f32);
+    let mut x = clean.clone();
+    let noise = flags.noise.unwrap_or_default();
+    train::add_noise(&mut x, &rows, noise, flags.seed.unwrap_or(preset.train.seed))?;
+    let y = inference.reconstruct(&x)?;
+    let written = outputs.write(&y, data.shape, preset.data.offset as f32)?;
+
+    // A network for clean pictures is to give back its input; of another's input nothing clean is known.
+    let has_target = flags.noise.is_some() || preset.train.noise == Noise::None;
+    let metrics = if has_target { metrics(&preset, &clean, &x, &y, noise)? } else { None };
+    let object = json!({
+        "outputs": written,
+        "count": data.len(),
+        "skipped": data.skipped,
+        "shape": data.shape,
+        "mse": metrics.map(|metrics| metrics.mse),
+        "psnr": metrics.and_then(|metrics| metrics.psnr),
+        "ssim": metrics.and_then(|metrics| metrics.ssim),
+        "noisy_mse": metrics.and_then(|metrics| metrics.noisy_mse),
+    });
+    let quality = metrics.map(|metrics| format!("\nMSE {:.6} to the clean pictures", metrics.mse)).unwrap_or_default();
+    console.result(&object, format_args!("{} -> {}{quality}", count(data.len(), "picture"), flags.output.display()))
+}
+
+/// One INPUT and what was read from it.
+pub(super) struct Input {
+    /// Where its pictures lie, if it is a file or a folder of them.
+    pub(super) path: Option<PathBuf>,
+    pub(super) data: Dataset,
+}
+
+impl Input {
+    /// The file of picture `name`, if it is one of its own.
+    pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
+        let file = if path.is_dir() { path.join(name) } else { path.clone() };
+        file.is_file().then_some(file)
+    }
+}
+
+fn read_inputs(inputs: &[String], preset: &Preset, console: &Console) -> Result<Vec<Input>> {
+    let mut all = Vec::new();
+    for name in inputs {
+        let (path, data) = if name.starts_with(BUNDLED) {
+            (None, pictures::load_one(name, preset, usize::MAX, console)?)
+        } else {
+            let path = PathBuf::from(name);
+            let data = pictures::open(&path, preset, None, &CacheMode::Off, console)?;
+            (Some(path), data)
+        };
+        pictures::tell(&data, console);
+        let input = Input { path, data };
+        tell_resized(&input, console);
+        all.push(input);
+    }
+    Ok(all)
+}
+
+/// Says how many pictures had another size than the network takes.
+fn tell_resized(input: &Input, console: &Console) {
+    let [height, width, _] = input.data.shape;
+    let has_size = |file: &Path| {
+        let reader = image::ImageReader::open(file).ok()?.with_guessed_format().ok()?;
+        Some(reader.into_dimensions().ok()? == (width as u32, height as u32))
+    };
+    let files = input.data.names.iter().filter_map(|name| input.file(name));
+    let sizes: Option<Vec<bool>> = files.map(|file| has_size(&file)).collect();
+    match sizes {
+        Some(sizes) if sizes.len() == input.data.len() => {
+            let resized = sizes.iter().filter(|has_size| !**has_size).count();
+            if resized > 0 {
+                console.note(format_args!("resized {} to {width}x{height}", count(resized, "picture")));
+            }
+        }
+        _ => console.note(format_args!("pictures of another size than {width}x{height} were resized to it")),
+    }
+}
+
+/// Of the results `y` beside the clean pictures, and of the noisy ones `x` where there was noise.
+fn metrics(preset: &Preset, clean: &[f32], x: &[f32], y: &[f32], noise: Noise) -> Result<Option<Metrics>> {
+    let mut meter = pictures::meter(preset)?;
+    meter.add(clean, y, (noise != Noise::None).then_some(x))?;
+    Ok(meter.metrics())
+}

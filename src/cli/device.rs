@@ -1,0 +1,173 @@
+//! Which device a command computes on.
+
+use super::console::Console;
+use degrain::gpu::{Adapter, DeviceKind, adapters};
+use degrain::session::Session;
+use degrain::{Error, Result};
+
+/// What the CPU executor is called in lists.
+pub(super) const CPU_NAME: &str = "CPU executor";
+
+/// What a choice goes by: a driver's name of a device and its kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) kind: DeviceKind,
+}
+
+impl Candidate {
+    pub(super) fn of(adapter: &Adapter) -> Self {
+        Self { name: adapter.name(), kind: adapter.kind() }
+    }
+}
+
+/// A device by its place in the list of adapters, or the executor on this processor, which is listed after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    Adapter(usize),
+    Cpu,
+}
+
+/// Opens what `--device` asks for.
+///
+/// # Errors
+/// A device that is not there, with the list of those that are, or one that its driver does not open.
+pub(super) fn open(wanted: &str, console: &Console) -> Result<Session> {
+    if wanted.eq_ignore_ascii_case("cpu") {
+        return Ok(Session::cpu());
+    }
+    let adapters = adapters();
+    let candidates: Vec<Candidate> = adapters.iter().map(Candidate::of).collect();
+    if !is_auto(wanted) {
+        return match named(wanted, &candidates)? {
+            Choice::Cpu => Ok(Session::cpu()),
+            Choice::Adapter(index) => open_adapter(&adapters, index),
+        };
+    }
+    let mut refusals = Vec::new();
+    for index in automatic(&candidates) {
+        match open_adapter(&adapters, index) {
+            Ok(session) => return Ok(session),
+            Err(error) => refusals.push(error.to_string()),
+        }
+    }
+    let why = if refusals.is_empty() { why_no_gpu(&candidates) } else { refusals.join("; ") };
+    console.note(format_args!("computing on the CPU executor: {why}"));
+    Ok(Session::cpu())
+}
+
+fn open_adapter(adapters: &[Adapter], index: usize) -> Result<Session> {
+    let adapter = adapters.get(index).ok_or_else(|| problem("auto", "the device is gone"))?;
+    // Kernels are tested with runtime checks on and off; a development build keeps them.
+    Ok(Session::gpu(adapter.open(cfg!(debug_assertions))?))
+}
+
+fn is_auto(wanted: &str) -> bool {
+    wanted.is_empty() || wanted.eq_ignore_ascii_case("auto")
+}
+
+/// What `auto` tries, in this order, before the CPU executor: GPUs of their own, then those that share memory.
+pub(super) fn automatic(candidates: &[Candidate]) -> Vec<usize> {
+    let of_kind = |wanted: DeviceKind| {
+        let indexed = candidates.iter().enumerate();
+        indexed.filter(move |(_, candidate)| candidate.kind == wanted).map(|(index, _)| index)
+    };
+    of_kind(DeviceKind::Discrete).chain(of_kind(DeviceKind::Integrated)).collect()
+}
+
+/// Why `auto` has no GPU to take.
+pub(super) fn why_no_gpu(candidates: &[Candidate]) -> String {
+    match candidates {
+        [] => "no GPU driver was found".to_owned(),
+        [only] => format!("no GPU was found, only {} ({}), which has to be named", only.name, only.kind.name()),
+        _ => {
+            let names: Vec<&str> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();
+            format!("no GPU was found, only {}, which have to be named", names.join(", "))
+        }
+    }
+}
+
+/// The device of this index or name; of several whose name fits, the one that `auto` would take first.
+pub(super) fn named(wanted: &str, candidates: &[Candidate]) -> Result<Choice> {
+    if let Ok(index) = wanted.parse::<usize>() {
+        match index {
+            _ if index < candidates.len() => return Ok(Choice::Adapter(index)),
+            _ if index == candidates.len() => return Ok(Choice::Cpu),
+            _ => {}
+        }
+    }
+    let part = wanted.to_lowercase();
+    let fits = |candidate: &Candidate| candidate.name.to_lowercase().contains(&part);
+    let in_order = automatic(candidates).into_iter().chain(0..candidates.len());
+    let mut fitting = in_order.filter(|&index| candidates.get(index).is_some_and(fits));
+    match fitting.next() {
+        Some(index) => Ok(Choice::Adapter(index)),
+        None if CPU_NAME.to_lowercase().contains(&part) => Ok(Choice::Cpu),
+        None => Err(problem(wanted, &format!("there is no such device; there are {}", list(candidates)))),
+    }
+}
+
+/// `0: NVIDIA H200, 1: cpu (CPU executor)`.
+fn list(candidates: &[Candidate]) -> String {
+    let names = candidates.iter().map(|candidate| candidate.name.as_str()).chain(["cpu (CPU executor)"]);
+    names.enumerate().map(|(index, name)| format!("{index}: {name}")).collect::<Vec<_>>().join(", ")
+}
+
+fn problem(name: &str, problem: &str) -> Error {
+    Error::Device { name: name.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn candidates(list: &[(&str, DeviceKind)]) -> Vec<Candidate> {
+        list.iter().map(|&(name, kind)| Candidate { name: name.to_owned(), kind }).collect()
+    }
+
+    fn laptop() -> Vec<Candidate> {
+        candidates(&[
+            ("llvmpipe (LLVM 19.1.7, 256 bits)", DeviceKind::Software),
+            ("Intel(R) Iris Xe", DeviceKind::Integrated),
+            ("NVIDIA GeForce RTX 4070", DeviceKind::Discrete),
+            ("NVIDIA GeForce GT 710", DeviceKind::Discrete),
+        ])
+    }
+
+    #[test]
+    fn auto_takes_discrete_then_integrated_and_never_software() {
+        assert_eq!(automatic(&laptop()), [2, 3, 1]);
+        let unlisted = [("virtio", DeviceKind::Virtual), ("lavapipe", DeviceKind::Software), ("x", DeviceKind::Other)];
+        assert_eq!(automatic(&candidates(&unlisted)), [0_usize; 0]);
+        assert!(is_auto("") && is_auto("Auto") && !is_auto("cpu"));
+    }
+
+    #[test]
+    fn names_fit_in_part_and_in_any_case() {
+        let all = laptop();
+        assert_eq!(named("LLVMpipe", &all).unwrap(), Choice::Adapter(0));
+        assert_eq!(named("iris xe", &all).unwrap(), Choice::Adapter(1));
+        assert_eq!(named("nvidia", &all).unwrap(), Choice::Adapter(2), "of two that fit, the first");
+        assert_eq!(named("GT 710", &all).unwrap(), Choice::Adapter(3));
+        let swapped: Vec<Candidate> = all.iter().rev().cloned().collect();
+        assert_eq!(named("i", &swapped).unwrap(), Choice::Adapter(0), "of many that fit, what auto would take");
+    }
+
+    #[test]
+    fn an_index_is_one_of_the_list_and_the_cpu_comes_last() {
+        assert_eq!(named("3", &laptop()).unwrap(), Choice::Adapter(3));
+        assert_eq!(named("4", &laptop()).unwrap(), Choice::Cpu);
+        assert_eq!(named("0", &[]).unwrap(), Choice::Cpu);
+        assert_eq!(named("4070", &laptop()).unwrap(), Choice::Adapter(2), "a number may also be part of a name");
+    }
+
+    #[test]
+    fn an_unknown_device_is_told_with_the_list() {
+        for wanted in ["9", "radeon", "-1"] {
+            let message = named(wanted, &laptop()).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("device {wanted}: there is no such device")), "{message}");
+            assert!(message.contains("2: NVIDIA GeForce RTX 4070") && message.contains("4: cpu"), "{message}");
+        }
+    }
+}

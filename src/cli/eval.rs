@@ -1,0 +1,88 @@
+//! `degrain eval`.
+
+use super::console::{Console, count};
+use super::run::{RunFlags, SavedRun};
+use super::{device, finish, pictures};
+use clap::Args;
+use degrain::data::Dataset;
+use degrain::model::{Noise, Preset};
+use degrain::report::Metrics;
+use degrain::train::Inference;
+use degrain::{Error, Result};
+use serde::Serialize;
+
+/// Flags of `degrain eval`.
+#[derive(Args)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    run: RunFlags,
+    /// Other pictures, all of them, in place of the run's held-out ones; may be repeated
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// Use only the first N pictures of --data
+    #[arg(long, value_name = "N", requires = "data")]
+    limit: Option<usize>,
+    /// Noise on the inputs, in place of the run's
+    #[arg(long)]
+    noise: Option<Noise>,
+}
+
+/// What `eval --json` prints: the metrics, and of what.
+#[derive(Serialize)]
+struct Report {
+    run: String,
+    weights: &'static str,
+    device: String,
+    data: String,
+    /// `held_out`, or `all` pictures of the data.
+    part: &'static str,
+    noise: String,
+    #[serde(flatten)]
+    metrics: Metrics,
+}
+
+pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
+    let SavedRun { mut preset, weights, weights_name } = SavedRun::read(&flags.run)?;
+    let noise = flags.noise.unwrap_or(preset.train.noise);
+    let session = device::open(device, console)?;
+    let device = session.device().to_owned();
+    let (data, rows, part) = rows(flags, &mut preset, console)?;
+    let mut inference = Inference::new(session, &preset, weights, preset.train.batch)?;
+    let metrics = finish::evaluate(&mut inference, &preset, &data, &rows, noise, console)?;
+    let metrics = metrics.ok_or_else(|| Error::setting("--data", "has no pictures"))?;
+    let run = flags.run.run.display().to_string();
+    let report =
+        Report { run, weights: weights_name, device, data: data.origin, part, noise: noise.to_string(), metrics };
+    console.result(&report, text(&report))
+}
+
+/// The run's held-out pictures, or all those of `--data`.
+fn rows(flags: &Flags, preset: &mut Preset, console: &Console) -> Result<(Dataset, Vec<u32>, &'static str)> {
+    let all = |data: &Dataset| (0..data.len() as u32).collect();
+    if !flags.data.is_empty() {
+        preset.data.limit = flags.limit;
+        if flags.limit == Some(0) {
+            return Err(Error::setting("--limit", "must be at least 1"));
+        }
+        let data = pictures::load(&flags.data, preset, console)?;
+        let rows = all(&data);
+        return Ok((data, rows, "all"));
+    }
+    let data = pictures::load(&preset.data.source, preset, console)?;
+    let split = pictures::split(&data, preset, console)?;
+    if split.held_out.is_empty() {
+        console.warn("the run held nothing out: these are the pictures that it was trained on");
+        let rows = all(&data);
+        return Ok((data, rows, "all"));
+    }
+    Ok((data, split.held_out, "held_out"))
+}
+
+fn text(report: &Report) -> String {
+    let Report { weights, data, noise, metrics, .. } = report;
+    let pictures = count(metrics.count as usize, "picture");
+    let mut text = format!("{weights} on {pictures} of {data}, noise {noise}\n");
+    // Writing to a String cannot fail.
+    let _ = finish::write_metrics(&mut text, metrics);
+    text
+}

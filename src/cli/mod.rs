@@ -1,0 +1,119 @@
+//! The subcommands, one file each, and what they share.
+
+mod console;
+mod denoise;
+mod device;
+mod devices;
+mod eval;
+mod finish;
+mod interrupt;
+mod outputs;
+mod pca;
+mod pictures;
+mod presets;
+mod progress;
+mod run;
+mod sheets;
+mod summary;
+mod train;
+mod train_flags;
+
+use clap::{Args, Parser, Subcommand};
+use console::Console;
+use degrain::Result;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Trains autoencoders on any Vulkan, Metal or DX12 GPU, or on the CPU.
+#[derive(Parser)]
+#[command(name = "degrain", version, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that may stand before or after the subcommand.
+#[derive(Args)]
+struct Global {
+    /// Where to compute: auto, cpu, an index or a part of a name from `degrain devices`
+    #[arg(long, global = true, env = "DEGRAIN_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// Print one JSON object as the only thing on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress, logs or notes on standard error
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The devices that can compute, and which one `auto` takes
+    Devices,
+    /// The presets, one line each
+    Presets,
+    /// Layers, parameters, FLOPs and memory of a preset, preset file or run
+    Summary(summary::Flags),
+    /// Train a preset; without one, the default denoising preset on the bundled pictures
+    Train(Box<train_flags::Flags>),
+    /// Metrics of a run on its held-out pictures, or on other data
+    Eval(eval::Flags),
+    /// Put pictures through a run's network: pictures in, pictures out
+    #[command(alias = "reconstruct")]
+    Denoise(denoise::Flags),
+    /// Exact PCA, the baseline of every autoencoder
+    Pca(pca::Flags),
+}
+
+/// How a command ended, if not with an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Done,
+    /// Stopped by Ctrl-C, everything saved.
+    Interrupted,
+}
+
+/// Exit code of a process that Ctrl-C stopped: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the command line of this process.
+pub(crate) fn main() -> ExitCode {
+    let started = Instant::now();
+    let Cli { global, command } = Cli::parse();
+    let console = Console::new(global.json, global.quiet, started);
+    match run(command, &global.device, &console) {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        // Whoever reads standard output has seen enough, as in `degrain presets | head -1`.
+        Err(error) if console::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            console.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
+    let done = |()| Ending::Done;
+    match command {
+        Command::Devices => devices::run(console).map(done),
+        Command::Presets => presets::run(console).map(done),
+        Command::Summary(flags) => summary::run(&flags, console).map(done),
+        Command::Train(flags) => train::run(&flags, device, console),
+        Command::Eval(flags) => eval::run(&flags, device, console).map(done),
+        Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
+        Command::Pca(flags) => pca::run(&flags, console).map(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

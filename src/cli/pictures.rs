@@ -1,0 +1,161 @@
+//! The pictures that a command works on, with an account of those that could not be used.
+
+use super::console::{Console, count};
+use degrain::data::{self, CacheMode, Dataset, Split, SplitKind, Target, Values};
+use degrain::model::{self, Preset};
+use degrain::report::Meter;
+use degrain::{Error, Result};
+use indicatif::ProgressBar;
+use std::path::PathBuf;
+
+/// What begins the name of data in the binary.
+pub(super) const BUNDLED: &str = "bundled:";
+/// Most files named one by one as skipped.
+const MAX_NAMED: usize = 10;
+/// Floats may leave the range of the preset's pictures by this share of its width before there is a warning.
+const RANGE_SLACK: f32 = 0.05;
+
+/// The size that a preset's network takes.
+pub(super) fn target(preset: &Preset) -> Target {
+    let crop = preset.data.crop.and_then(|crop| u32::try_from(crop).ok()).unwrap_or(0);
+    Target { crop, ..Target::new(preset.data.height, preset.data.width, preset.data.channels) }
+}
+
+/// Reads `sources`, folders, archives, pictures, arrays or `bundled:emoji`, up to the preset's limit.
+///
+/// # Errors
+/// No sources, or one that cannot be used.
+pub(super) fn load(sources: &[String], preset: &Preset, console: &Console) -> Result<Dataset> {
+    if sources.is_empty() {
+        let problem = format!(
+            "{} has no pictures of its own: name a folder, archive or array of pictures, or bundled:emoji",
+            preset.name
+        );
+        return Err(Error::setting("--data", problem));
+    }
+    let mut left = preset.data.limit.unwrap_or(usize::MAX);
+    let mut parts = Vec::new();
+    for source in sources {
+        if left == 0 {
+            break;
+        }
+        let mut part = load_one(source, preset, left, console)?;
+        part.limit(left);
+        left -= part.len();
+        parts.push(part);
+    }
+    let data = Dataset::concat(parts)?;
+    tell(&data, console);
+    check_range(&data, preset.data.offset as f32, console);
+    Ok(data)
+}
+
+/// Reads one source, up to `limit` pictures.
+///
+/// # Errors
+/// One that cannot be used.
+pub(super) fn load_one(source: &str, preset: &Preset, limit: usize, console: &Console) -> Result<Dataset> {
+    match source.strip_prefix(BUNDLED) {
+        Some("emoji") => data::bundled_emoji()?.fit(&target(preset)),
+        Some(_) => Err(Error::setting(source, "there is no such bundled data: there is bundled:emoji")),
+        None => open(&PathBuf::from(source), preset, Some(limit), &CacheMode::Standard, console),
+    }
+}
+
+/// Reads one folder, archive, picture or array.
+///
+/// # Errors
+/// As [`data::open`].
+pub(super) fn open(
+    path: &PathBuf,
+    preset: &Preset,
+    limit: Option<usize>,
+    cache: &CacheMode,
+    console: &Console,
+) -> Result<Dataset> {
+    let bar = console.bar(0, "reading {msg}  [{bar:30}] {bytes}/{total_bytes}  ETA {eta}");
+    bar.set_message(path.display().to_string());
+    let bar = ReadingBar(bar);
+    let limit = limit.filter(|&limit| limit < usize::MAX);
+    let data = data::open(std::slice::from_ref(path), &target(preset), limit, cache, &bar);
+    bar.0.finish_and_clear();
+    data
+}
+
+struct ReadingBar(ProgressBar);
+
+impl data::Progress for ReadingBar {
+    fn total(&self, bytes: u64) {
+        self.0.inc_length(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+/// What was read, and every file that was not.
+pub(super) fn tell(data: &Dataset, console: &Console) {
+    let [height, width, channels] = data.shape;
+    let size = format!("{height}x{width}x{channels}");
+    console.note(format_args!("{} of {size} from {}", count(data.len(), "picture"), data.origin));
+    for skipped in data.skipped.iter().take(MAX_NAMED) {
+        console.warn(format_args!("skipped {}: {}", skipped.path, skipped.reason));
+    }
+    if !data.skipped.is_empty() {
+        let (bad, all) = (data.skipped.len(), data.skipped.len() + data.len());
+        console.warn(format_args!("skipped {bad} of {all} pictures"));
+    }
+    if data.ignored > 0 {
+        console.note(format_args!("passed over {} that are no pictures by their names", count(data.ignored, "file")));
+    }
+}
+
+/// Floats are taken as they are, so it is worth a word if they lie elsewhere than pictures would.
+fn check_range(data: &Dataset, offset: f32, console: &Console) {
+    if !matches!(data.values, Values::F32(_)) {
+        return;
+    }
+    let (low, high) = data.range();
+    if low < offset - RANGE_SLACK || high > 1.0 + offset + RANGE_SLACK {
+        console.warn(format_args!(
+            "the floats of {} lie between {low} and {high} and are taken as they are; \
+             pictures of this preset lie between {offset} and {}",
+            data.origin,
+            1.0 + offset
+        ));
+    }
+}
+
+/// Splits by the preset's fraction, kind and seed.
+///
+/// # Errors
+/// A fraction that leaves nothing to train on or to hold out.
+pub(super) fn split(data: &Dataset, preset: &Preset, console: &Console) -> Result<Split> {
+    let kind = match preset.train.split {
+        model::Split::Seeded => SplitKind::Seeded(preset.train.seed),
+        model::Split::Last => SplitKind::Last,
+    };
+    let sorted = data.labels.as_ref().is_some_and(data::Labels::are_sorted);
+    if kind == SplitKind::Last && sorted && preset.train.val > 0.0 {
+        console.warn("the pictures stand class by class: --split last holds out classes that are never trained on");
+    }
+    data::split(data.len(), data.groups.as_deref(), preset.train.val, kind)
+}
+
+/// Samples `rows` as floats, as training has them: (rows, height x width x channels).
+pub(super) fn floats(data: &Dataset, rows: &[u32], offset: f32) -> Vec<f32> {
+    let len = data.sample_len().max(1);
+    let mut floats = vec![0.0; rows.len() * len];
+    for (&row, sample) in rows.iter().zip(floats.chunks_exact_mut(len)) {
+        // A row of a split of this data is always there.
+        let _ = data.sample_f32(row as usize, offset, sample);
+    }
+    floats
+}
+
+/// A meter for pictures of the preset's size and range.
+pub(super) fn meter(preset: &Preset) -> Result<Meter> {
+    let low = preset.data.offset as f32;
+    Meter::new([preset.data.height, preset.data.width, preset.data.channels], (low, low + 1.0))
+}

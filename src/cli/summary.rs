@@ -1,0 +1,42 @@
+//! `degrain summary`.
+
+use super::console::Console;
+use super::run::read_config;
+use clap::Args;
+use degrain::model::{Preset, Summary};
+use degrain::{Result, train};
+use std::path::Path;
+
+/// Flags of `degrain summary`.
+#[derive(Args)]
+pub(super) struct Flags {
+    /// A preset's name, a preset file or a run's folder
+    #[arg(value_name = "PRESET|FILE.toml|RUN", default_value = Preset::DEFAULT)]
+    model: String,
+    /// Pictures per step, for the memory
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Values in a code
+    #[arg(long, value_name = "N")]
+    code: Option<usize>,
+    /// Change any setting of the preset, such as model.encoder.0.channels=16
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+pub(super) fn run(flags: &Flags, console: &Console) -> Result<()> {
+    let mut preset = load(&flags.model)?;
+    let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
+    let code = flags.code.map(|code| format!("model.code={code}"));
+    let settings: Vec<String> = batch.into_iter().chain(code).chain(flags.settings.iter().cloned()).collect();
+    preset.set_all(&settings)?;
+    let mut summary = Summary::of(&preset)?;
+    summary.step_bytes = Some(train::step_bytes(&preset, preset.train.batch)?);
+    console.result(&summary, &summary)
+}
+
+/// A preset by its name, else from a run's folder, else from a file.
+fn load(model: &str) -> Result<Preset> {
+    let path = Path::new(model);
+    if Preset::source_text(model).is_none() && path.is_dir() { read_config(path) } else { Preset::load(model) }
+}

@@ -1,0 +1,124 @@
+//! `degrain train`: puts together preset, pictures, device, run folder and trainer.
+
+use super::Ending;
+use super::console::Console;
+use super::finish::{self, Finish};
+use super::interrupt::Guard;
+use super::progress::Progress;
+use super::run::read_config;
+use super::train_flags::Flags;
+use super::{device, pictures};
+use degrain::data::{Dataset, Split};
+use degrain::model::Preset;
+use degrain::train::run_dir::{CONFIG, SUMMARY};
+use degrain::train::{self, RunDir, TrainOptions, Trainer};
+use degrain::{Error, Result};
+use std::fs;
+use std::path::Path;
+
+/// Where runs go that the user gives no folder.
+const RUNS: &str = "runs";
+/// Steps between two reports of the loss.
+const LOG_EVERY: u64 = 20;
+/// Largest JSON file of a run that is read back, in bytes.
+const MAX_SUMMARY_BYTES: u64 = 1 << 24;
+
+pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
+    match &flags.resume {
+        Some(run) => resume(run, flags, device, console),
+        None => start(flags, device, console),
+    }
+}
+
+fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
+    let preset = flags.preset()?;
+    let session = device::open(device, console)?;
+    let (data, split) = pictures(&preset, console)?;
+    let run = match &flags.out {
+        Some(folder) => RunDir::create(folder)?,
+        None => RunDir::create_numbered(Path::new(RUNS), &preset.name)?,
+    };
+    tell(&run, session.device(), console);
+    let trainer = Trainer::start(&preset, &data, &split, session, run, &options(flags))?;
+    train(trainer, &preset, &data, &split, flags, console)
+}
+
+fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
+    let preset = flags.resumed(read_config(path)?)?;
+    let run = RunDir::open(path)?;
+    if !flags.moves_the_end() && run.file(SUMMARY).is_file() {
+        return tell_finished(&run, console);
+    }
+    let session = device::open(device, console)?;
+    let (data, split) = pictures(&preset, console)?;
+    tell(&run, session.device(), console);
+    if flags.moves_the_end() {
+        run.write_text(CONFIG, &preset.to_toml()?)?;
+    }
+    let trainer = Trainer::resume(&preset, &data, &split, session, run, &options(flags))?;
+    train(trainer, &preset, &data, &split, flags, console)
+}
+
+fn pictures(preset: &Preset, console: &Console) -> Result<(Dataset, Split)> {
+    let data = pictures::load(&preset.data.source, preset, console)?;
+    let split = pictures::split(&data, preset, console)?;
+    console.note(format_args!("{} to train on, {} held out", split.train.len(), split.held_out.len()));
+    Ok((data, split))
+}
+
+fn tell(run: &RunDir, device: &str, console: &Console) {
+    console.note(format_args!("training in {} on {device}", run.path().display()));
+}
+
+fn options(flags: &Flags) -> TrainOptions {
+    TrainOptions { init: flags.init.clone(), log_every: flags.log_every.unwrap_or(LOG_EVERY) }
+}
+
+fn train(
+    mut trainer: Trainer,
+    preset: &Preset,
+    data: &Dataset,
+    split: &Split,
+    flags: &Flags,
+    console: &Console,
+) -> Result<Ending> {
+    if trainer.is_finished() {
+        console.note("this run is finished");
+    }
+    let (outcome, seconds_to_first_step) = {
+        let guard = Guard::new()?;
+        let mut progress = Progress::new(console, &guard, flags.log_every.is_some());
+        let outcome = trainer.run(&mut progress);
+        progress.end();
+        (outcome?, progress.seconds_to_first_step)
+    };
+    let (session, run) = trainer.into_parts();
+    let finish = Finish { preset, data, split, outcome: &outcome, seconds_to_first_step, pca: !flags.no_pca };
+    match outcome.ending {
+        train::Ending::Interrupted => {
+            let summary = finish.interrupted(&session, &run);
+            console.result(&summary, &summary)?;
+            console.note(format_args!("go on with: degrain train --resume {}", run.path().display()));
+            Ok(Ending::Interrupted)
+        }
+        train::Ending::Finished | train::Ending::EarlyStopped => {
+            let summary = finish::finish(&finish, session, &run, console)?;
+            console.result(&summary, &summary)?;
+            Ok(Ending::Done)
+        }
+    }
+}
+
+/// A finished run has its summary, which is all that there is to say.
+fn tell_finished(run: &RunDir, console: &Console) -> Result<Ending> {
+    let path = run.file(SUMMARY);
+    if fs::metadata(&path).map_err(Error::io(&path, "read"))?.len() > MAX_SUMMARY_BYTES {
+        return Err(Error::file(&path, "is too large for the summary of a run"));
+    }
+    let text = fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
+    let damaged = |error: serde_json::Error| Error::file(&path, format!("is damaged ({error}): remove it"));
+    let summary: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
+    let steps = summary.get("steps").map(|steps| format!(" after {steps} steps")).unwrap_or_default();
+    console.result(&summary, format_args!("{} is finished{steps}", run.path().display()))?;
+    Ok(Ending::Done)
+}
