@@ -268,11 +268,7 @@ impl Graph {
     ///
     /// # Errors
     /// If some op on the way has no gradient, or if no output depends on one of `wrt`.
-    pub fn vector_jacobian(
-        &mut self,
-        pairs: &[(TensorId, TensorId)],
-        wrt: &[TensorId],
-    ) -> Result<Vec<TensorId>> {
+    pub fn vector_jacobian(&mut self, pairs: &[(TensorId, TensorId)], wrt: &[TensorId]) -> Result<Vec<TensorId>> {
         let recorded = self.nodes.len();
         let mut depends = vec![false; self.tensors.len()];
         for id in wrt {

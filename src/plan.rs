@@ -73,13 +73,8 @@ impl Plan {
             let Node { op, inputs, outputs, label } = node;
             steps.push(Step { op, inputs, outputs, label, variant, scratch: Vec::new() });
         }
-        let mut plan = Self {
-            storage: vec![None; tensors.len()],
-            steps,
-            tensors,
-            slot_bytes: Vec::new(),
-            unshared_bytes: 0,
-        };
+        let mut plan =
+            Self { storage: vec![None; tensors.len()], steps, tensors, slot_bytes: Vec::new(), unshared_bytes: 0 };
         plan.assign_storage();
         Ok(plan)
     }

@@ -137,7 +137,10 @@ impl Session {
     /// # Errors
     /// If the graph does not fit the device.
     pub fn plan(&self, graph: &Graph) -> Result<Plan> {
-        Plan::new(graph, PlanOptions { target: self.target.as_ref(), fuse: self.fuse, variant: self.variant.as_deref() })
+        Plan::new(
+            graph,
+            PlanOptions { target: self.target.as_ref(), fuse: self.fuse, variant: self.variant.as_deref() },
+        )
     }
 
     /// Plans and records a graph; tensors of the store that are new start as zeros.

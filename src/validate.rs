@@ -57,17 +57,25 @@ pub fn compare(expected: &Array, got: &Array, tolerance: Tolerance, magnitude: O
         let error = if equal { 0.0 } else { (e - g).abs() };
         // Not `error > allowed`: a NaN must fail.
         let within = error <= allowed;
-        let ratio = if equal { 0.0 } else if within { error / allowed } else { error / allowed.max(f64::MIN_POSITIVE) };
+        let ratio = if equal {
+            0.0
+        } else if within {
+            error / allowed
+        } else {
+            error / allowed.max(f64::MIN_POSITIVE)
+        };
         comparison.worst = if ratio.is_nan() { f64::INFINITY } else { comparison.worst.max(ratio) };
         if !within && comparison.mismatch.is_none() {
-            comparison.failure = Some(format!("element {index}: wanted {e:e}, got {g:e}, off by {error:e} of {allowed:e}"));
+            comparison.failure =
+                Some(format!("element {index}: wanted {e:e}, got {g:e}, off by {error:e} of {allowed:e}"));
             comparison.mismatch = Some(Mismatch { index, expected: e, got: g, allowed });
         }
         error_squares += error * error;
         squares += e * e;
     }
     let plain_sum = matches!(tolerance, Tolerance::Sum { rtol: 0.0, atol: 0.0, .. });
-    if plain_sum && comparison.failure.is_none() && !(error_squares <= NMSE_LIMIT * squares) {
+    let close_on_average = error_squares <= NMSE_LIMIT * squares;
+    if plain_sum && comparison.failure.is_none() && !close_on_average {
         comparison.failure = Some(format!("normalised mean squared error {:e}", error_squares / squares));
     }
     comparison
@@ -130,7 +138,12 @@ const GUARD_WORDS: usize = 64;
 ///
 /// # Errors
 /// If the kernel does not compile or the device is lost.
-pub fn check(session: &mut Session, case: &Case, expectation: &Expectation, variant: Option<&str>) -> Result<Comparison> {
+pub fn check(
+    session: &mut Session,
+    case: &Case,
+    expectation: &Expectation,
+    variant: Option<&str>,
+) -> Result<Comparison> {
     session.set_guard_words(GUARD_WORDS);
     session.set_variant(variant);
     // A session keeps its tensors: names are made unique, so that cases of other shapes do not meet.

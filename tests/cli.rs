@@ -244,6 +244,29 @@ fn a_run_folder_is_complete_and_the_json_has_its_keys() {
 }
 
 #[test]
+fn the_test_is_what_validation_saw() {
+    let lab = Lab::new();
+    let linear = r#"
+    encoder = [{ layer = "flatten" }, { layer = "dense", units = "code" }]
+    decoder = [{ layer = "dense", units = 64 }, { layer = "reshape", shape = [8, 8, 1] }]
+    "#;
+    let (head, rest) = TINY.split_once("encoder").unwrap();
+    let train = rest.split_once("[train]").unwrap().1;
+    fs::write(lab.path("linear.toml"), format!("{head}{linear}\n[train]{train}")).unwrap();
+    for (preset, noise) in [("tiny.toml", "gaussian:0.1"), ("linear.toml", "gaussian:0.1"), ("linear.toml", "none")] {
+        let run = format!("{preset}-{noise}");
+        let words =
+            ["train", preset, "--data=pictures", "--device=cpu", "--noise", noise, "--json", "--no-pca", "--out"];
+        let json = lab.run(&[&words[..], &[run.as_str()]].concat()).ok().json();
+        let best = json["best_epoch"].as_u64().unwrap() as usize;
+        let metrics = String::from_utf8(lab.read(&format!("{run}/metrics.csv"))).unwrap();
+        let seen: f64 = metrics.lines().nth(best).unwrap().split(',').nth(2).unwrap().parse().unwrap();
+        let test = json["test"]["mse"].as_f64().unwrap();
+        assert!((test / seen - 1.0).abs() < 1e-5, "{preset} with {noise}: {test}, and in training {seen}");
+    }
+}
+
+#[test]
 fn nothing_held_out_gives_null_and_people_get_text() {
     let lab = Lab::new();
     let json = lab.train("run", &["--val", "0", "--json", "--epochs", "1"]).ok().json();
@@ -290,6 +313,11 @@ fn a_run_whose_end_is_moved_is_the_longer_run() {
         assert_eq!(resumed.ok().json()["steps"].to_string(), steps);
         assert_eq!(lab.steps("part").to_string(), steps);
     }
+    lab.assert_same_run("whole", "part");
+    let config = lab.read("part/config.toml");
+    let past = lab.run(&["train", "--resume", "part", "--steps", "5", "--device=cpu", "--json"]).ok();
+    assert_eq!(past.json()["steps"], 17, "an end that is past is no end");
+    assert!(config == lab.read("part/config.toml"));
     lab.assert_same_run("whole", "part");
     let metrics = |run: &str| {
         let text = String::from_utf8(lab.read(&format!("{run}/metrics.csv"))).unwrap();

@@ -1,9 +1,11 @@
 //! Every op's analytic gradient against central differences of its reference, stored in f64, under an upstream
 //! gradient that is not one.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use degrain::cpu::Oracle;
 use degrain::graph::Graph;
 use degrain::kernel::Target;
-use degrain::cpu::Oracle;
 use degrain::op::{Case, OPS};
 use degrain::plan::{Plan, PlanOptions};
 use degrain::tensor::{Array, Class, DType, TensorId};

@@ -9,13 +9,13 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials: Vec<Trial> =
-        OPS.iter().map(|op| Trial::test(format!("cpu::{}", op.name), || on_cpu(op))).collect();
+    let mut trials: Vec<Trial> = OPS.iter().map(|op| Trial::test(format!("cpu::{}", op.name), || on_cpu(op))).collect();
     let found = adapters();
     let required = std::env::var("DEGRAIN_REQUIRE_GPU").is_ok_and(|v| v == "1");
     for op in OPS {
         if found.is_empty() {
-            let missing = || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
+            let missing =
+                || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
             trials.push(Trial::test(format!("gpu::{}", op.name), missing).with_ignored_flag(!required));
         }
         for (i, adapter) in found.iter().enumerate() {

@@ -1,6 +1,8 @@
 //! Every shader that any case of any op launches, without a GPU: it must be valid WGSL, its bindings and parameter
 //! block must be what the launch gives it, and it must fit WebGPU's default limits.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use degrain::gpu::{assemble, reflect};
 use degrain::graph::Signature;
 use degrain::kernel::{Binding, Target, TargetKind};
@@ -26,7 +28,11 @@ fn every_launch_fits_its_shader() {
                     assert!(invocations <= target.max_invocations, "{label}: {invocations} invocations");
                     assert!(layout.workgroup_bytes <= target.workgroup_memory_bytes, "{label}");
                     assert!(layout.storage_written.len() <= target.max_storage_buffers as usize, "{label}");
-                    assert!(launch.workgroups.iter().all(|&n| (1..=65_535).contains(&n)), "{label}: {:?}", launch.workgroups);
+                    assert!(
+                        launch.workgroups.iter().all(|&n| (1..=65_535).contains(&n)),
+                        "{label}: {:?}",
+                        launch.workgroups
+                    );
                     for (binding, &written) in launch.bindings.iter().zip(&layout.storage_written) {
                         let input = matches!(binding, Binding::Input(_));
                         assert!(!(input && written), "{label}: {} writes an input", launch.shader.name);
@@ -49,7 +55,13 @@ fn every_shader_file_is_used() {
             let signature = Signature { inputs: &inputs, outputs: &outputs };
             let kinds = [TargetKind::Gpu, TargetKind::SoftwareDriver];
             let variants = kinds.map(|kind| case.op.variants(&signature, &Target { kind, ..Target::DEFAULT_LIMITS }));
-            variants.into_iter().flatten().flat_map(|v| v.launches).flat_map(|l| l.shader.files).copied().collect::<Vec<_>>()
+            variants
+                .into_iter()
+                .flatten()
+                .flat_map(|v| v.launches)
+                .flat_map(|l| l.shader.files)
+                .copied()
+                .collect::<Vec<_>>()
         })
         .collect();
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")).unwrap() {

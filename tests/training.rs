@@ -1,6 +1,8 @@
 //! Training end to end on small generated pictures: the same losses on every device, the same bits twice, resuming
 //! as if nothing had happened, early stopping, and the commit of checkpoints.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use degrain::data::{Dataset, Split, Values};
 use degrain::gpu::adapters;
 use degrain::model::Preset;
@@ -217,7 +219,8 @@ fn main() -> std::process::ExitCode {
         let cpu: Open = Box::new(Session::cpu);
         trials.push(Trial::test(format!("cpu::{name}"), move || Ok(test(&cpu))));
         if found.is_empty() {
-            let missing = || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
+            let missing =
+                || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
             trials.push(Trial::test(format!("gpu::{name}"), missing).with_ignored_flag(!required));
         }
         for (i, adapter) in found.iter().cloned().enumerate() {

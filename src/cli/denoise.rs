@@ -6,11 +6,11 @@ use super::outputs::Outputs;
 use super::pictures::{self, BUNDLED};
 use super::run::{RunFlags, SavedRun};
 use clap::Args;
+use degrain::Result;
 use degrain::data::{CacheMode, Dataset};
 use degrain::model::{Noise, Preset};
 use degrain::report::Metrics;
 use degrain::train::{self, Inference};
-use degrain::Result;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -81,6 +81,7 @@ const INTERRUPTED: u8 = 130;
 /// Runs the command line of this process.
 pub(crate) fn main() -> ExitCode {
     let started = Instant::now();
+    device::quiet_drivers();
     let Cli { global, command } = Cli::parse();
     let console = Console::new(global.json, global.quiet, started);
     match run(command, &global.device, &console) {

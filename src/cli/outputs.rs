@@ -32,9 +32,7 @@ impl Outputs {
         let outputs = match format {
             _ if out.is_dir() => Self::Pictures(in_folder(out, &names)),
             _ if extension.as_deref() == Some("npy") => Self::Array(out.to_path_buf()),
-            Some(format) if names.len() == 1 && format.can_write() => {
-                Self::Pictures(vec![(out.to_path_buf(), format)])
-            }
+            Some(format) if names.len() == 1 && format.can_write() => Self::Pictures(vec![(out.to_path_buf(), format)]),
             Some(_) if names.len() > 1 => {
                 let problem = format!("{} pictures go in: name a folder, or a .npy file for all of them", names.len());
                 return Err(Error::file(out, problem));
@@ -107,7 +105,8 @@ fn write_picture(path: &Path, format: ImageFormat, values: &[f32], shape: [usize
 fn in_folder(folder: &Path, names: &[&str]) -> Vec<(PathBuf, ImageFormat)> {
     let mut taken = HashSet::new();
     let mut free = |name: &str| {
-        let inside: PathBuf = Path::new(name).components().filter(|part| matches!(part, Component::Normal(_))).collect();
+        let inside: PathBuf =
+            Path::new(name).components().filter(|part| matches!(part, Component::Normal(_))).collect();
         let stem = match name.strip_prefix('#') {
             Some(row) => format!("row-{row}"),
             None => inside.file_stem().map_or("picture".into(), |stem| stem.to_string_lossy().into_owned()),

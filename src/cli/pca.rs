@@ -71,7 +71,8 @@ pub(super) fn run(flags: &Flags, console: &Console) -> Result<()> {
 fn fit(data: &Dataset, split: &Split, components: usize, offset: f32) -> Result<Pca> {
     let (n, d) = (split.train.len(), data.sample_len());
     if n.saturating_mul(d) > MAX_VALUES {
-        let problem = format!("{n} pictures of {d} values are too many for an exact PCA: take at most {MAX_VALUES} values");
+        let problem =
+            format!("{n} pictures of {d} values are too many for an exact PCA: take at most {MAX_VALUES} values");
         return Err(Error::setting("pca", problem));
     }
     Pca::fit(&pictures::floats(data, &split.train, offset), n, d, components)

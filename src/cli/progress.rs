@@ -46,9 +46,15 @@ impl Observer for Progress<'_> {
             }
             Event::Progress { step, steps, epoch, epochs, loss, images_per_second } => {
                 self.epochs = *epochs;
+                let begins = self.bar.length() == Some(0);
                 self.bar.set_length(*steps);
                 self.bar.set_position(*step);
-                self.bar.set_message(format!("epoch {epoch}/{epochs}  loss {loss:.6}  {images_per_second:.0} images/s"));
+                if begins {
+                    // A resumed run's earlier steps say nothing about its speed.
+                    self.bar.reset_eta();
+                }
+                self.bar
+                    .set_message(format!("epoch {epoch}/{epochs}  loss {loss:.6}  {images_per_second:.0} images/s"));
                 if self.log_steps {
                     self.say(&format!("step {step}/{steps}  loss {loss:.6}  {images_per_second:.0} images/s"));
                 }

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 use degrain::model::Preset;
-use degrain::train::run_dir::{BEST, CONFIG, LAST};
 use degrain::train::Weights;
+use degrain::train::run_dir::{BEST, CONFIG, LAST};
 use degrain::{Error, Result};
 use std::path::{Path, PathBuf};
 

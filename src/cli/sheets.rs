@@ -106,7 +106,12 @@ fn levels_sheet(inference: &mut Inference, finish: &Finish<'_>) -> Result<Drawn>
         rows.push((format!("sigma {sigma}"), cells(finish, &seen.noisy)?));
         rows.push(("restored".to_owned(), cells(finish, &seen.restored)?));
     }
-    drawn("noise_levels.png", "Gaussian noise of other sizes, and what the network makes of it".to_owned(), finish, rows)
+    drawn(
+        "noise_levels.png",
+        "Gaussian noise of other sizes, and what the network makes of it".to_owned(),
+        finish,
+        rows,
+    )
 }
 
 fn cells(finish: &Finish<'_>, pictures: &[Vec<f32>]) -> Result<Vec<Cell>> {
@@ -130,12 +135,7 @@ fn drawn(name: &'static str, caption: String, finish: &Finish<'_>, rows: Vec<(St
 ///
 /// # Errors
 /// A file that cannot be read or written.
-pub(super) fn write_report(
-    summary: &RunSummary,
-    finish: &Finish<'_>,
-    sheets: Vec<Drawn>,
-    run: &RunDir,
-) -> Result<()> {
+pub(super) fn write_report(summary: &RunSummary, finish: &Finish<'_>, sheets: Vec<Drawn>, run: &RunDir) -> Result<()> {
     let epochs: Vec<EpochRow> = read_rows(&run.file(METRICS))?;
     let png = encode_png(&loss_plot(summary, finish, &epochs, run)?.draw(PLOT_SIZE.0, PLOT_SIZE.1)?)?;
     write_bytes(&run.file("loss.png"), &png)?;

@@ -10,6 +10,7 @@ use super::train_flags::Flags;
 use super::{device, pictures};
 use degrain::data::{Dataset, Split};
 use degrain::model::Preset;
+use degrain::train::atomic_file::write_bytes;
 use degrain::train::run_dir::{CONFIG, SUMMARY};
 use degrain::train::{self, RunDir, TrainOptions, Trainer};
 use degrain::{Error, Result};
@@ -52,10 +53,18 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     let session = device::open(device, console)?;
     let (data, split) = pictures(&preset, console)?;
     tell(&run, session.device(), console);
-    if flags.moves_the_end() {
-        run.write_text(CONFIG, &preset.to_toml()?)?;
-    }
+    let (config, summary) = (run.file(CONFIG), run.file(SUMMARY));
     let trainer = Trainer::resume(&preset, &data, &split, session, run, &options(flags))?;
+    if trainer.is_finished() && summary.is_file() {
+        return tell_finished(&trainer.into_parts().1, console);
+    }
+    if flags.moves_the_end() && !trainer.is_finished() {
+        write_bytes(&config, preset.to_toml()?.as_bytes())?;
+        // It tells of an end that is none any more.
+        if summary.is_file() {
+            fs::remove_file(&summary).map_err(Error::io(&summary, "remove"))?;
+        }
+    }
     train(trainer, &preset, &data, &split, flags, console)
 }
 

@@ -242,7 +242,9 @@ impl Gpu {
             && layout.storage_written.len() <= self.target.max_storage_buffers as usize;
         let problem = || {
             let (bytes, buffers) = (layout.workgroup_bytes, layout.storage_written.len());
-            format!("{invocations} invocations, {bytes} bytes of workgroup memory and {buffers} buffers exceed the device")
+            format!(
+                "{invocations} invocations, {bytes} bytes of workgroup memory and {buffers} buffers exceed the device"
+            )
         };
         if fits { Ok(()) } else { Err(Error::Shader { name: shader.name.to_owned(), problem: problem() }) }
     }

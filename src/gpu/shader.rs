@@ -7,8 +7,8 @@ use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 /// What a module declares that a launch must agree with.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Layout {
-    /// Members of the parameter block at binding 0: name, byte offset, scalar kind.
-    pub parameters: Vec<(String, u32, ScalarKind)>,
+    /// Members of the parameter block at binding 0.
+    pub parameters: Vec<Member>,
     /// Size of the parameter block in bytes, 0 without one.
     pub parameters_bytes: u32,
     /// Storage bindings 1, 2, …: whether each is written.
@@ -49,14 +49,14 @@ fn rebind(text: &str, name: &str, value: Constant) -> Option<String> {
 /// If it is not valid WGSL, or not laid out as kernels are: one uniform block of scalars at binding 0 of group 0,
 /// storage buffers at bindings 1, 2, … .
 pub fn reflect(shader: Shader, text: &str) -> Result<Layout> {
-    let module =
-        naga::front::wgsl::parse_str(text).map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
-    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
-    validator
-        .validate(&module)
+    let module = naga::front::wgsl::parse_str(text)
         .map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
+    let mut validator =
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+    validator.validate(&module).map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
     let entry = module.entry_points.iter().find(|e| e.name == "main");
-    let workgroup_size = entry.map(|e| e.workgroup_size).ok_or_else(|| shader_error(shader, "has no entry point main"))?;
+    let workgroup_size =
+        entry.map(|e| e.workgroup_size).ok_or_else(|| shader_error(shader, "has no entry point main"))?;
     let mut layout = Layout {
         parameters: Vec::new(),
         parameters_bytes: 0,
@@ -91,8 +91,11 @@ pub fn reflect(shader: Shader, text: &str) -> Result<Layout> {
     Ok(layout)
 }
 
+/// A member of a parameter block: name, byte offset, scalar kind.
+pub type Member = (String, u32, ScalarKind);
+
 /// Members of a struct of scalars, and its size.
-fn block(module: &Module, inner: &TypeInner) -> Option<(Vec<(String, u32, ScalarKind)>, u32)> {
+fn block(module: &Module, inner: &TypeInner) -> Option<(Vec<Member>, u32)> {
     let TypeInner::Struct { members, span } = inner else { return None };
     let member = |m: &naga::StructMember| match module.types[m.ty].inner {
         TypeInner::Scalar(scalar) if scalar.width == 4 => Some((m.name.clone()?, m.offset, scalar.kind)),

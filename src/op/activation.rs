@@ -237,7 +237,7 @@ pub(super) fn elementwise(
 }
 
 /// Lengths around the workgroup size, and one of several axes.
-const SHAPES: [&[usize]; 5] = [&[1], &[63], &[64], &[65], &[3, 5, 7, 11]];
+const SHAPES: [&[usize]; 7] = [&[1], &[63], &[64], &[65], &[256], &[260], &[3, 5, 7, 11]];
 
 pub(super) fn cases() -> Vec<Case> {
     let all = Activation::NONLINEAR.iter().flat_map(|&kind| SHAPES.map(|dims| (kind, dims)));

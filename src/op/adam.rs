@@ -188,6 +188,8 @@ pub(super) fn moments_cases(case: impl Fn(String, Vec<(TensorType, Values)>) -> 
 pub(super) fn cases() -> Vec<Case> {
     let conventions = [AdamConvention::Keras, AdamConvention::Torch];
     let op = |convention| Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention };
-    let of = |convention| moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs));
+    let of = |convention| {
+        moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs))
+    };
     conventions.into_iter().flat_map(of).collect()
 }

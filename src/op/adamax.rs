@@ -1,9 +1,7 @@
 //! Adamax.
 
-use super::adam::{
-    MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step,
-};
 use super::Case;
+use super::adam::{MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Shader, Target, Variant};
@@ -88,6 +86,8 @@ impl Op for Adamax {
 pub(super) fn cases() -> Vec<Case> {
     let conventions = [AdamaxConvention::Keras, AdamaxConvention::Torch];
     let op = |convention| Adamax { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, convention };
-    let of = |convention| moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs));
+    let of = |convention| {
+        moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs))
+    };
     conventions.into_iter().flat_map(of).collect()
 }

@@ -38,9 +38,8 @@ impl Op for Conv2d {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let [batch, ..] = check_inputs(self.name(), self.window, inputs, |w, x_channels| {
-            (w[2] == x_channels).then_some(w[3])
-        })?;
+        let [batch, ..] =
+            check_inputs(self.name(), self.window, inputs, |w, x_channels| (w[2] == x_channels).then_some(w[3]))?;
         let channels = inputs[1].shape.last();
         Ok(vec![TensorType::f32([batch, self.output[0], self.output[1], channels])])
     }
@@ -205,6 +204,11 @@ pub(super) fn samples() -> Vec<Sample> {
         sample([2, 32, 32, 3], 32, w(3, 1), Padding::Same),
         sample([2, 16, 16, 3], 32, w(3, 2), Padding::Same),
         sample([2, 8, 8, 32], 64, w(3, 2), Padding::Same),
+        sample([1, 7, 9, 8], 68, w(3, 1), Padding::Same),
+        sample([1, 5, 13, 4], 28, w(3, 1), Padding::Same),
+        sample([3, 13, 5, 6], 12, w(3, 1), Padding::Same),
+        sample([2, 9, 7, 20], 32, w(3, 2), Padding::Same),
+        sample([2, 3, 3, 68], 8, w(1, 1), Padding::Same),
     ]
 }
 

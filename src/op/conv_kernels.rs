@@ -1,10 +1,73 @@
 //! Which shaders compute the three convolutions, and when.
 
+mod tiled;
+
 use super::conv2d::extents;
 use super::window::Window;
 use super::{Activation, Conv2d, Conv2dWeightGrad, ConvTranspose2d, activation};
 use crate::graph::Signature;
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, linear_grid};
+
+/// A convolution or a transposed convolution as the kernels see it.
+#[derive(Clone, Copy)]
+struct Product {
+    /// Extents of the input.
+    x: [usize; 4],
+    /// Extents of the output.
+    y: [usize; 4],
+    /// Window.
+    window: Window,
+    /// Whether it is the transposed convolution, whose kernel is (kh, kw, out, in).
+    transposed: bool,
+    /// Epilogue.
+    activation: Activation,
+    /// Whether there is a bias.
+    biased: bool,
+}
+
+impl Product {
+    /// Output positions by phase: number of phases, and the most positions that one of them has.
+    fn phases(&self) -> [usize; 2] {
+        let stride = if self.transposed { self.window.stride } else { [1, 1] };
+        let positions = self.y[0] * self.y[1].div_ceil(stride[0]) * self.y[2].div_ceil(stride[1]);
+        [stride[0] * stride[1], positions]
+    }
+
+    /// Whether the kernels that go by phase apply.
+    fn has_phases(&self) -> bool {
+        !self.transposed || self.window.dilation == [1, 1]
+    }
+
+    /// Multiplications that any output needs, in operations with the additions: without those by zeros in between.
+    fn flops(&self) -> f64 {
+        let pixels = if self.transposed { &self.x } else { &self.y };
+        2.0 * (pixels[0] * pixels[1] * pixels[2] * self.window.taps() * self.x[3] * self.y[3]) as f64
+    }
+
+    /// A launch of `shader` over the input, the kernel, the bias and the output.
+    fn launch(&self, shader: Shader, workgroups: [u32; 3]) -> Launch {
+        Launch {
+            shader,
+            constants: vec![self.activation.constant(), ("BIAS", Constant::Bool(self.biased))],
+            parameters: sizes(self.x, self.y, self.window),
+            // Without a bias the kernel is bound in its place and never read as one.
+            bindings: vec![
+                Binding::Input(0),
+                Binding::Input(1),
+                Binding::Input(if self.biased { 2 } else { 1 }),
+                Binding::Output(0),
+            ],
+            workgroups,
+        }
+    }
+
+    /// As [`Product::launch`], for shaders that go by phase.
+    fn phased_launch(&self, shader: Shader, workgroups: [u32; 3]) -> Launch {
+        let mut launch = self.launch(shader, workgroups);
+        launch.constants.push(("TRANSPOSED", Constant::Bool(self.transposed)));
+        launch
+    }
+}
 
 /// Sizes of the picture side and of the position side, as parameter blocks have them.
 fn sizes(picture: [usize; 4], positions: [usize; 4], window: Window) -> Vec<(&'static str, Word)> {
@@ -21,78 +84,107 @@ fn sizes(picture: [usize; 4], positions: [usize; 4], window: Window) -> Vec<(&'s
     parameters
 }
 
-/// Constants and bindings of the epilogue: without a bias the kernel is bound in its place and never read as one.
-fn epilogue(activation: Activation, signature: &Signature<'_>) -> (Vec<(&'static str, Constant)>, Vec<Binding>) {
-    let biased = signature.inputs.len() == 3;
-    let constants = vec![activation.constant(), ("BIAS", Constant::Bool(biased))];
-    let bias = Binding::Input(if biased { 2 } else { 1 });
-    (constants, vec![Binding::Input(0), Binding::Input(1), bias, Binding::Output(0)])
-}
-
 /// Kernels of [`Conv2d`].
-pub(super) fn forward(op: &Conv2d, signature: &Signature<'_>, _target: &Target) -> Vec<Variant> {
+pub(super) fn forward(op: &Conv2d, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
-    let files = &[activation::SNIPPET, include_str!("../../shaders/conv2d_direct.wgsl")];
-    let (constants, bindings) = epilogue(op.activation, signature);
-    let launch = Launch {
-        shader: Shader { name: "conv2d_direct", files },
-        constants,
-        parameters: sizes(x, y, op.window),
-        bindings,
-        workgroups: linear_grid(y[0] * y[1] * y[2] * y[3].div_ceil(4), 64),
-    };
-    vec![Variant::single("direct", 1.0, launch)]
+    let (window, activation, biased) = (op.window, op.activation, signature.inputs.len() == 3);
+    let product = Product { x, y, window, transposed: false, activation, biased };
+    const FILES: &[&str] = &[activation::SNIPPET, include_str!("../../shaders/conv2d_direct.wgsl")];
+    variants(&product, Shader { name: "conv2d_direct", files: FILES }, target)
 }
 
 /// Kernels of [`ConvTranspose2d`].
-pub(super) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, _target: &Target) -> Vec<Variant> {
+pub(super) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
-    let files = &[activation::SNIPPET, include_str!("../../shaders/conv_transpose2d_direct.wgsl")];
-    let (constants, bindings) = epilogue(op.activation, signature);
-    let launch = Launch {
-        shader: Shader { name: "conv_transpose2d_direct", files },
-        constants,
-        parameters: sizes(x, y, op.window),
-        bindings,
-        workgroups: linear_grid(y[0] * y[1] * y[2] * y[3].div_ceil(4), 64),
-    };
-    vec![Variant::single("direct", 1.0, launch)]
+    let (window, activation, biased) = (op.window, op.activation, signature.inputs.len() == 3);
+    let product = Product { x, y, window, transposed: true, activation, biased };
+    const FILES: &[&str] = &[activation::SNIPPET, include_str!("../../shaders/conv_transpose2d_direct.wgsl")];
+    variants(&product, Shader { name: "conv_transpose2d_direct", files: FILES }, target)
+}
+
+fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> {
+    let y = product.y;
+    let workgroups = linear_grid(y[0] * y[1] * y[2] * y[3].div_ceil(4), 64);
+    let estimate_us = product.flops() / if target.is_software() { 0.5e3 } else { 200e3 };
+    let direct = Variant::single("direct", estimate_us, product.launch(direct, workgroups));
+    std::iter::once(direct).chain(tiled::product(product, target)).collect()
+}
+
+/// Extents and window of a gradient with respect to a kernel.
+#[derive(Clone, Copy)]
+struct WeightSums {
+    x: [usize; 4],
+    dy: [usize; 4],
+    window: Window,
+}
+
+impl WeightSums {
+    /// Positions that each element of the gradient is a sum over.
+    fn positions(&self) -> usize {
+        self.dy[0] * self.dy[1] * self.dy[2]
+    }
+
+    /// Elements of the gradient.
+    fn weights(&self) -> usize {
+        self.window.taps() * self.x[3] * self.dy[3]
+    }
+
+    fn flops(&self) -> f64 {
+        2.0 * self.positions() as f64 * self.weights() as f64
+    }
+
+    /// A variant in which each of about `runs` runs of positions is summed by `shader`, and then the runs, in order.
+    /// `workgroups` are those of a number of runs.
+    fn split(
+        &self,
+        name: &'static str,
+        shader: Shader,
+        runs: usize,
+        workgroups: impl Fn(usize) -> [u32; 3],
+        estimate_us: f64,
+    ) -> Variant {
+        let rows = self.positions();
+        let run_rows = rows.div_ceil(runs.clamp(1, rows.max(1)));
+        let runs = rows.div_ceil(run_rows.max(1)).max(1);
+        let mut parameters = sizes(self.x, self.dy, self.window);
+        parameters.extend([("runs", runs.into()), ("run_rows", run_rows.into())]);
+        let sums = if runs == 1 { Binding::Output(0) } else { Binding::Scratch(0) };
+        let partial = Launch {
+            shader,
+            constants: Vec::new(),
+            parameters,
+            bindings: vec![Binding::Input(0), Binding::Input(1), sums],
+            workgroups: workgroups(runs),
+        };
+        if runs == 1 {
+            return Variant::single(name, estimate_us, partial);
+        }
+        let elements = self.weights();
+        let total = Launch {
+            shader: Shader { name: "sum_rows", files: &[include_str!("../../shaders/sum_rows.wgsl")] },
+            constants: Vec::new(),
+            parameters: vec![
+                ("rows", runs.into()),
+                ("columns", elements.into()),
+                ("runs", 1u32.into()),
+                ("run_rows", runs.into()),
+            ],
+            bindings: vec![Binding::Scratch(0), Binding::Output(0)],
+            workgroups: linear_grid(elements, 64),
+        };
+        Variant { name, launches: vec![partial, total], scratch_bytes: vec![4 * runs * elements], estimate_us }
+    }
 }
 
 /// Kernels of [`Conv2dWeightGrad`].
-pub(super) fn weight_grad(op: &Conv2dWeightGrad, signature: &Signature<'_>, _target: &Target) -> Vec<Variant> {
+pub(super) fn weight_grad(op: &Conv2dWeightGrad, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, dy) = (extents(&signature.inputs[0]), extents(&signature.inputs[1]));
-    let rows = x[0] * dy[1] * dy[2];
-    let weights = op.window.taps() * x[3] * dy[3];
-    let runs = rows.div_ceil(512).clamp(1, 64);
-    let mut parameters = sizes(x, dy, op.window);
-    parameters.extend([("runs", runs.into()), ("run_rows", rows.div_ceil(runs).into())]);
-    let partial = Launch {
-        shader: Shader {
-            name: "conv2d_weight_grad_direct",
-            files: &[include_str!("../../shaders/conv2d_weight_grad_direct.wgsl")],
-        },
-        constants: Vec::new(),
-        parameters,
-        bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Scratch(0)],
-        workgroups: linear_grid(op.window.taps() * x[3] * dy[3].div_ceil(4) * runs, 64),
-    };
-    vec![split("direct", 1.0, partial, runs, weights)]
-}
-
-/// A variant that leaves `runs` partial results of `elements` each in its scratch, and then adds them in order.
-fn split(name: &'static str, estimate_us: f64, partial: Launch, runs: usize, elements: usize) -> Variant {
-    let sum = Launch {
-        shader: Shader { name: "sum_rows", files: &[include_str!("../../shaders/sum_rows.wgsl")] },
-        constants: Vec::new(),
-        parameters: vec![
-            ("rows", runs.into()),
-            ("columns", elements.into()),
-            ("runs", 1u32.into()),
-            ("run_rows", runs.into()),
-        ],
-        bindings: vec![Binding::Scratch(0), Binding::Output(0)],
-        workgroups: linear_grid(elements, 64),
-    };
-    Variant { name, launches: vec![partial, sum], scratch_bytes: vec![4 * runs * elements], estimate_us }
+    let sums = WeightSums { x, dy, window: op.window };
+    const FILES: &[&str] = &[include_str!("../../shaders/conv2d_weight_grad_direct.wgsl")];
+    let shader = Shader { name: "conv2d_weight_grad_direct", files: FILES };
+    let runs = sums.positions().div_ceil(512).clamp(1, 64);
+    let invocations = op.window.taps() * x[3] * dy[3].div_ceil(4);
+    let estimate_us = sums.flops() / if target.is_software() { 0.5e3 } else { 200e3 };
+    let direct = sums.split("direct", shader, runs, |runs| linear_grid(invocations * runs, 64), estimate_us);
+    vec![direct, tiled::weight_grad(&sums, target)]
 }

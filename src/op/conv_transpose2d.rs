@@ -41,9 +41,8 @@ impl Op for ConvTranspose2d {
     }
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
-        let [batch, ..] = check_inputs(self.name(), self.window, inputs, |w, x_channels| {
-            (w[3] == x_channels).then_some(w[2])
-        })?;
+        let [batch, ..] =
+            check_inputs(self.name(), self.window, inputs, |w, x_channels| (w[3] == x_channels).then_some(w[2]))?;
         let channels = inputs[1].shape.dims()[2];
         Ok(vec![TensorType::f32([batch, self.output[0], self.output[1], channels])])
     }

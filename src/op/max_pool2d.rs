@@ -4,6 +4,7 @@
 use super::conv2d::{extents, reals, taps};
 use super::window::{Padding, Window};
 use super::{Case, Values, expect_f32, expect_inputs};
+use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -126,7 +127,6 @@ impl Op for MaxPool2d {
         rows.zip(argmax.par_chunks_mut(out_w * channels)).enumerate().for_each(|(row, (y, argmax))| {
             let (b, oy) = (row / self.output[0], row % self.output[0]);
             let plane = &x[b * height * width * channels..][..height * width * channels];
-            y.fill(f32::NEG_INFINITY);
             for (ox, (y, argmax)) in y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels)).enumerate() {
                 let mut first = true;
                 for (ky, kx) in taps(self.window) {
@@ -134,13 +134,14 @@ impl Op for MaxPool2d {
                     let ix = self.window.input_at(1, ox, kx, width);
                     let (Some(iy), Some(ix)) = (iy, ix) else { continue };
                     let at = iy * width + ix;
-                    for ((y, argmax), &x) in y.iter_mut().zip(argmax.iter_mut()).zip(&plane[at * channels..]) {
-                        if first || x > *y {
-                            *y = x;
-                            *argmax = at as u32;
-                        }
+                    let x = &plane[at * channels..][..channels];
+                    if first {
+                        y.copy_from_slice(x);
+                        argmax.fill(at as u32);
+                        first = false;
+                    } else {
+                        wide(|| keep_larger(y, argmax, x, at as u32));
                     }
-                    first = false;
                 }
             }
         });
@@ -205,6 +206,16 @@ impl Op for MaxPool2dBackward {
     }
 }
 
+/// Where x is larger than y, it and its place take over; no branches, so that the loop is vectorised.
+#[inline(always)]
+fn keep_larger(y: &mut [f32], argmax: &mut [u32], x: &[f32], at: u32) {
+    for ((y, argmax), &x) in y.iter_mut().zip(argmax).zip(x) {
+        let larger = x > *y;
+        *y = if larger { x } else { *y };
+        *argmax = if larger { at } else { *argmax };
+    }
+}
+
 /// One invocation per element of the tensor with `elements` elements.
 fn variant(
     shader: Shader,
@@ -223,8 +234,7 @@ fn variant(
         ("channels", x[3].into()),
     ];
     parameters.extend(window.parameters());
-    let launch =
-        Launch { shader, constants: Vec::new(), parameters, bindings, workgroups: linear_grid(elements, 64) };
+    let launch = Launch { shader, constants: Vec::new(), parameters, bindings, workgroups: linear_grid(elements, 64) };
     Variant::single("plain", elements as f64, launch)
 }
 
@@ -240,6 +250,8 @@ fn samples() -> Vec<([usize; 4], Window, Padding)> {
         ([1, 6, 5, 4], Window::square(3, 1), Padding::Same),
         ([1, 8, 9, 5], gaps, Padding::Valid),
         ([3, 16, 16, 33], Window::square(2, 2), Padding::Same),
+        ([3, 6, 6, 8], Window::square(2, 2), Padding::Valid),
+        ([2, 5, 7, 12], Window::square(2, 2), Padding::Same),
     ]
 }
 

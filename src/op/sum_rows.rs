@@ -80,7 +80,17 @@ impl Op for SumRows {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 8] =
-        [&[1, 1], &[64, 3], &[65, 5], &[1, 130], &[2, 5, 7, 3], &[4096, 2], &[17_000, 3], &[3, 9, 9, 36]];
+    let shapes: [&[usize]; 10] = [
+        &[1, 1],
+        &[64, 3],
+        &[65, 5],
+        &[1, 130],
+        &[9, 4],
+        &[2, 5, 7, 3],
+        &[4096, 2],
+        &[17_000, 3],
+        &[3, 9, 9, 36],
+        &[300, 68],
+    ];
     shapes.map(|dims| Case::new(format!("{dims:?}"), SumRows, vec![reals(dims, -1.0, 1.0)])).into()
 }

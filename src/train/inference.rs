@@ -92,7 +92,11 @@ impl Inference {
     fn run(&mut self, x: &[f32], output: &str, output_len: usize) -> Result<Vec<f32>> {
         let len = self.sample_len();
         if !x.len().is_multiple_of(len) {
-            return Err(Error::shape("inference", format!("pictures of {len} numbers"), format!("{} numbers", x.len())));
+            return Err(Error::shape(
+                "inference",
+                format!("pictures of {len} numbers"),
+                format!("{} numbers", x.len()),
+            ));
         }
         let mut results = Vec::with_capacity(x.len() / len * output_len);
         let mut padded = vec![0.0; self.batch * len];

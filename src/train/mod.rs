@@ -14,7 +14,7 @@ pub mod trainer;
 pub use checkpoint::{Array, Data, Weights};
 pub use events::{Ending, Event, Observer, Outcome, TrainOptions};
 pub use inference::{Evaluated, Inference, add_noise};
-pub use program::step_bytes;
+pub use program::{step_bytes, step_plan};
 pub use row_log::{EpochRow, RowLog, StepRow};
 pub use run_dir::RunDir;
 pub use trainer::Trainer;

@@ -6,7 +6,7 @@ use crate::graph::Graph;
 use crate::kernel::Target;
 use crate::model::{Architecture, Convention, Loss, Noise, OptimizerKind, Preset};
 use crate::op::{
-    Adam, AdamConvention, Adamax, AdamaxConvention, BceLogits, GaussianNoise, Gather, MAX_CHUNKS, Mse, Record, Tick,
+    Adam, AdamConvention, Adamax, AdamaxConvention, BceLogits, Gather, GaussianNoise, MAX_CHUNKS, Mse, Record, Tick,
 };
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::{Class, Shape, TensorId, TensorType, pack_rows};
@@ -223,16 +223,24 @@ pub(super) fn key(seed: u64) -> u32 {
     (seed ^ (seed >> 32)) as u32
 }
 
+/// The plan of one training step of this preset, on the CPU executor or for a GPU's limits.
+///
+/// # Errors
+/// If the preset cannot work, or a tensor exceeds the limits.
+pub fn step_plan(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<Plan> {
+    let architecture = preset.architecture()?;
+    let data = ResidentData::new(architecture.input, batch, true, target)?;
+    let recipe = Recipe { preset, architecture: &architecture, data: &data };
+    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
+    Plan::new(&graph, PlanOptions { target, fuse: true, variant: None })
+}
+
 /// Bytes that one training step of this preset holds at a batch size: parameters, optimiser state, temporaries and
 /// one batch of data.
 ///
 /// # Errors
 /// If the preset cannot work.
 pub fn step_bytes(preset: &Preset, batch: usize) -> Result<u64> {
-    let architecture = preset.architecture()?;
-    let data = ResidentData::new(architecture.input, batch, true, None)?;
-    let recipe = Recipe { preset, architecture: &architecture, data: &data };
-    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
-    let plan = Plan::new(&graph, PlanOptions { target: None, fuse: true, variant: None })?;
+    let plan = step_plan(preset, batch, None)?;
     Ok((plan.temporary_bytes() + plan.persistent_bytes()) as u64)
 }

@@ -144,12 +144,7 @@ pub(super) fn save(
 }
 
 /// Puts a saved state back onto the device.
-pub(super) fn load(
-    session: &mut Session,
-    architecture: &Architecture,
-    path: &Path,
-    rows: [usize; 2],
-) -> Result<()> {
+pub(super) fn load(session: &mut Session, architecture: &Architecture, path: &Path, rows: [usize; 2]) -> Result<()> {
     let mut state = Weights::read(path)?;
     let (saved, now) = (state.text("pictures")?.to_owned(), format!("{} {}", rows[0], rows[1]));
     if saved != now {

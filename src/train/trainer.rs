@@ -1,8 +1,8 @@
 //! The training loop: epochs of recorded steps, validation, early stopping, checkpoints.
 
 use super::checkpoint::Weights;
-use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
 use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
+use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
 use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
 use super::state::{self, Progress};
@@ -11,9 +11,9 @@ use crate::data::{Dataset, Split, Values};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Preset};
 use crate::session::Session;
+use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use std::time::{Duration, Instant};
 
 /// How often progress is told and losses are read, unless that would be more than every `log_every` steps.
