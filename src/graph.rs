@@ -240,7 +240,11 @@ impl Graph {
     ///
     /// # Errors
     /// If the name is taken, or if the tensor is not a plain temporary.
-    pub fn keep(&mut self, id: TensorId, name: &str) -> Result<()> {
+    pub fn keep(&mut self, mut id: TensorId, name: &str) -> Result<()> {
+        // A view has no buffer of its own: what it looks at is kept, element for element the same.
+        while let Some(node) = self.nodes.iter().find(|n| n.op.is_view() && n.outputs.contains(&id)) {
+            id = node.inputs[0];
+        }
         let info = &mut self.tensors[id.0];
         if info.class != Class::Temporary || self.persistent.contains_key(name) {
             return Err(Error::shape("keep", "a temporary and a free name", format!("{} as {name}", info.name)));

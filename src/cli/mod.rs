@@ -101,7 +101,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
     match command {
         Command::Devices => devices::run(console).map(done),
         Command::Presets => presets::run(console).map(done),
-        Command::Summary(flags) => summary::run(&flags, console).map(done),
+        Command::Summary(flags) => summary::run(&flags, device, console).map(done),
         Command::Train(flags) => train::run(&flags, device, console),
         Command::Eval(flags) => eval::run(&flags, device, console).map(done),
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),

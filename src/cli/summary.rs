@@ -22,14 +22,22 @@ pub(super) struct Flags {
     /// Change any setting of the preset, such as model.encoder.0.channels=16
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Print the recorded training step instead: its ops in order, their kernels and buffers
+    #[arg(long, conflicts_with = "json")]
+    plan: bool,
 }
 
-pub(super) fn run(flags: &Flags, console: &Console) -> Result<()> {
+pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let mut preset = load(&flags.model)?;
     let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
     let code = flags.code.map(|code| format!("model.code={code}"));
     let settings: Vec<String> = batch.into_iter().chain(code).chain(flags.settings.iter().cloned()).collect();
     preset.set_all(&settings)?;
+    if flags.plan {
+        let session = super::device::open(device, console)?;
+        let plan = train::step_plan(&preset, preset.train.batch, session.target())?;
+        return console.result(&(), plan);
+    }
     let mut summary = Summary::of(&preset)?;
     summary.step_bytes = Some(train::step_bytes(&preset, preset.train.batch)?);
     console.result(&summary, &summary)

@@ -66,6 +66,9 @@ impl Trainer {
             trainer.session.write(&p.name, &values)?;
         }
         given.map_or(Ok(()), Weights::finish)?;
+        // The first weights are saved too: a run that is killed at once resumes from the same ones.
+        let rows = [trainer.train_order.len(), trainer.held_out];
+        state::save(&mut trainer.session, &trainer.architecture, &trainer.run, &trainer.progress, rows)?;
         Ok(trainer)
     }
 
