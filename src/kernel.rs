@@ -148,6 +148,10 @@ pub struct Target {
     pub max_binding_bytes: u64,
     /// Storage buffers that one launch may bind.
     pub max_storage_buffers: u32,
+    /// Invocations of a subgroup, where all subgroups have one size and kernels may use them; else 0.
+    pub subgroup_size: u32,
+    /// Whether kernels may use integers of 64 bits.
+    pub int64: bool,
 }
 
 impl Target {
@@ -158,7 +162,12 @@ impl Target {
         workgroup_memory_bytes: 16 << 10,
         max_binding_bytes: 128 << 20,
         max_storage_buffers: 8,
+        subgroup_size: 0,
+        int64: false,
     };
+    /// WebGPU's default limits with what kernels for software drivers may use besides.
+    pub const SOFTWARE_DRIVER: Self =
+        Self { kind: TargetKind::SoftwareDriver, subgroup_size: 8, int64: true, ..Self::DEFAULT_LIMITS };
 
     /// Whether this is a software driver.
     pub fn is_software(&self) -> bool {

@@ -5,15 +5,14 @@
 
 use degrain::gpu::{assemble, reflect};
 use degrain::graph::Signature;
-use degrain::kernel::{Binding, Target, TargetKind};
+use degrain::kernel::{Binding, Target};
 use degrain::op::OPS;
 use std::collections::BTreeSet;
 
 #[test]
 fn every_launch_fits_its_shader() {
     let mut seen = BTreeSet::new();
-    for kind in [TargetKind::Gpu, TargetKind::SoftwareDriver] {
-        let target = Target { kind, ..Target::DEFAULT_LIMITS };
+    for target in [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER] {
         for case in OPS.iter().flat_map(|op| (op.cases)()) {
             let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
             let variants = case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target);
@@ -53,8 +52,8 @@ fn every_shader_file_is_used() {
         .flat_map(|case| {
             let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
             let signature = Signature { inputs: &inputs, outputs: &outputs };
-            let kinds = [TargetKind::Gpu, TargetKind::SoftwareDriver];
-            let variants = kinds.map(|kind| case.op.variants(&signature, &Target { kind, ..Target::DEFAULT_LIMITS }));
+            let targets = [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER];
+            let variants = targets.map(|target| case.op.variants(&signature, &target));
             variants
                 .into_iter()
                 .flatten()

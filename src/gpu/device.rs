@@ -80,7 +80,29 @@ impl Adapter {
 
     /// The limits that kernels depend on.
     pub fn target(&self) -> Target {
-        target(self.kind(), &self.adapter.limits())
+        self.target_with(&self.adapter.limits(), self.kernel_features())
+    }
+
+    /// Features that some kernels use where they pay: those for software drivers only.
+    fn kernel_features(&self) -> wgpu::Features {
+        match self.kind() {
+            DeviceKind::Software => self.adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64),
+            _ => wgpu::Features::empty(),
+        }
+    }
+
+    fn target_with(&self, limits: &wgpu::Limits, features: wgpu::Features) -> Target {
+        let info = self.adapter.get_info();
+        let fixed = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        Target {
+            kind: if self.kind() == DeviceKind::Software { TargetKind::SoftwareDriver } else { TargetKind::Gpu },
+            max_invocations: limits.max_compute_invocations_per_workgroup,
+            workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
+            subgroup_size: if fixed { info.subgroup_max_size } else { 0 },
+            int64: features.contains(wgpu::Features::SHADER_INT64),
+        }
     }
 
     /// Features that matter here and that the device has.
@@ -103,7 +125,7 @@ impl Adapter {
     /// # Errors
     /// If the driver refuses.
     pub fn open(&self, checked: bool) -> Result<Gpu> {
-        self.open_with(checked, self.adapter.limits())
+        self.open_with(checked, self.adapter.limits(), self.kernel_features())
     }
 
     /// As [`Adapter::open`], at WebGPU's default limits.
@@ -111,13 +133,13 @@ impl Adapter {
     /// # Errors
     /// If the driver refuses.
     pub fn open_with_default_limits(&self, checked: bool) -> Result<Gpu> {
-        self.open_with(checked, wgpu::Limits::default())
+        self.open_with(checked, wgpu::Limits::default(), wgpu::Features::empty())
     }
 
-    fn open_with(&self, checked: bool, limits: wgpu::Limits) -> Result<Gpu> {
+    fn open_with(&self, checked: bool, limits: wgpu::Limits, features: wgpu::Features) -> Result<Gpu> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("degrain"),
-            required_features: wgpu::Features::empty(),
+            required_features: features,
             required_limits: limits.clone(),
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,
@@ -137,7 +159,7 @@ impl Adapter {
         Ok(Gpu {
             name: self.name(),
             description: format!("{} ({}, {})", self.name(), self.backend(), self.driver()),
-            target: target(self.kind(), &limits),
+            target: self.target_with(&limits, features),
             device,
             queue,
             checked,
@@ -153,16 +175,6 @@ type Fault = Arc<Mutex<Option<String>>>;
 fn note(fault: &Fault, message: &str) {
     if let Ok(mut fault) = fault.lock() {
         fault.get_or_insert_with(|| message.split_whitespace().collect::<Vec<_>>().join(" "));
-    }
-}
-
-fn target(kind: DeviceKind, limits: &wgpu::Limits) -> Target {
-    Target {
-        kind: if kind == DeviceKind::Software { TargetKind::SoftwareDriver } else { TargetKind::Gpu },
-        max_invocations: limits.max_compute_invocations_per_workgroup,
-        workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
-        max_binding_bytes: limits.max_storage_buffer_binding_size,
-        max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
     }
 }
 

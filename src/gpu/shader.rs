@@ -92,7 +92,7 @@ pub fn reflect(shader: Shader, text: &str) -> Result<Layout> {
 }
 
 /// A member of a parameter block: name, byte offset, scalar kind.
-pub type Member = (String, u32, ScalarKind);
+pub(super) type Member = (String, u32, ScalarKind);
 
 /// Members of a struct of scalars, and its size.
 fn block(module: &Module, inner: &TypeInner) -> Option<(Vec<Member>, u32)> {

@@ -1,6 +1,6 @@
 //! Activations: `y = f(x)` and `dx = dy f'(x)`, the derivative taken from `y`.
 
-use super::{Case, Values, expect_f32, expect_inputs, expect_same};
+use super::{Case, Values, conv_kernels, expect_f32, expect_inputs, expect_same};
 use crate::cpu::vector::{self, wide};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
@@ -200,10 +200,21 @@ impl Op for ActivateBackward {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn variants(&self, signature: &Signature<'_>, _target: &Target) -> Vec<Variant> {
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let files = &[SNIPPET, include_str!("../../shaders/activate_backward.wgsl")];
         let shader = Shader { name: "activate_backward", files };
-        vec![elementwise(shader, vec![self.kind.constant()], signature)]
+        let plain = elementwise(shader, vec![self.kind.constant()], signature);
+        let elements = signature.outputs[0].shape.len();
+        if !conv_kernels::reads_pairs(target) || !elements.is_multiple_of(4) {
+            return vec![plain];
+        }
+        const QUADS: &[&str] =
+            &[SNIPPET, conv_kernels::PAIRS, include_str!("../../shaders/activate_backward_quads.wgsl")];
+        let mut launch = plain.launches[0].clone();
+        launch.shader = Shader { name: "activate_backward_quads", files: QUADS };
+        launch.workgroups = linear_grid(elements / 4, 64);
+        let quads = Variant::single("quads", plain.estimate_us / 2.0, launch);
+        vec![plain, quads]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

@@ -1,5 +1,6 @@
 //! Which shaders compute the three convolutions, and when.
 
+mod lanes;
 mod tiled;
 
 use super::conv2d::extents;
@@ -8,21 +9,23 @@ use super::{Activation, Conv2d, Conv2dWeightGrad, ConvTranspose2d, activation};
 use crate::graph::Signature;
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, linear_grid};
 
-/// A convolution or a transposed convolution as the kernels see it.
+pub(super) use lanes::{PAIRS, reads_pairs};
+
+/// A convolution or a transposed convolution as the kernels see it; also a dense layer, on pictures of one pixel.
 #[derive(Clone, Copy)]
-struct Product {
+pub(super) struct Product {
     /// Extents of the input.
-    x: [usize; 4],
+    pub(super) x: [usize; 4],
     /// Extents of the output.
-    y: [usize; 4],
+    pub(super) y: [usize; 4],
     /// Window.
-    window: Window,
+    pub(super) window: Window,
     /// Whether it is the transposed convolution, whose kernel is (kh, kw, out, in).
-    transposed: bool,
+    pub(super) transposed: bool,
     /// Epilogue.
-    activation: Activation,
+    pub(super) activation: Activation,
     /// Whether there is a bias.
-    biased: bool,
+    pub(super) biased: bool,
 }
 
 impl Product {
@@ -107,7 +110,27 @@ fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> 
     let workgroups = linear_grid(y[0] * y[1] * y[2] * y[3].div_ceil(4), 64);
     let estimate_us = product.flops() / if target.is_software() { 0.5e3 } else { 200e3 };
     let direct = Variant::single("direct", estimate_us, product.launch(direct, workgroups));
-    std::iter::once(direct).chain(tiled::product(product, target)).collect()
+    [Some(direct), lanes::product(product, target), tiled::product(product, target)].into_iter().flatten().collect()
+}
+
+/// Kernels of a product of a (rows, inner) and b (inner, columns), or b (columns, inner) where `transposed`, that are
+/// written for convolutions.
+pub(super) fn dense(
+    [rows, inner, columns]: [usize; 3],
+    transposed: bool,
+    activation: Activation,
+    biased: bool,
+    target: &Target,
+) -> Option<Variant> {
+    let (x, y) = ([rows, 1, 1, inner], [rows, 1, 1, columns]);
+    let product = Product { x, y, window: Window::square(1, 1), transposed, activation, biased };
+    lanes::product(&product, target)
+}
+
+/// The same for the product of a (inner, rows), which is stored the other way round, and b (inner, columns).
+pub(super) fn dense_weight_grad([rows, inner, columns]: [usize; 3], target: &Target) -> Option<Variant> {
+    let sums = WeightSums { x: [inner, 1, 1, rows], dy: [inner, 1, 1, columns], window: Window::square(1, 1) };
+    lanes::weight_grad(&sums, target)
 }
 
 /// Extents and window of a gradient with respect to a kernel.
@@ -186,5 +209,6 @@ pub(super) fn weight_grad(op: &Conv2dWeightGrad, signature: &Signature<'_>, targ
     let invocations = op.window.taps() * x[3] * dy[3].div_ceil(4);
     let estimate_us = sums.flops() / if target.is_software() { 0.5e3 } else { 200e3 };
     let direct = sums.split("direct", shader, runs, |runs| linear_grid(invocations * runs, 64), estimate_us);
-    vec![direct, tiled::weight_grad(&sums, target)]
+    let tiled = tiled::weight_grad(&sums, target);
+    [Some(direct), lanes::weight_grad(&sums, target), Some(tiled)].into_iter().flatten().collect()
 }

@@ -1,6 +1,6 @@
 //! Which shaders compute a matrix product, and when.
 
-use super::{Matmul, activation};
+use super::{Activation, Matmul, activation, conv_kernels};
 use crate::graph::Signature;
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
 
@@ -8,7 +8,7 @@ use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_g
 pub(super) fn variants(op: &Matmul, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let Some(extents) = op.extents(signature.inputs) else { return Vec::new() };
     let mut variants = vec![direct(op, signature, extents, target), tiled(op, signature, extents, target)];
-    variants.retain(|v| v.launches.iter().all(|l| l.workgroups[0] > 0));
+    variants.extend(lanes(op, signature, extents, target));
     variants
 }
 
@@ -35,6 +35,19 @@ fn launch(op: &Matmul, signature: &Signature<'_>, [m, k, n]: [usize; 3], shader:
     }
 }
 
+/// The kernels of convolutions, with one tap and pictures of one pixel.
+fn lanes(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> Option<Variant> {
+    let biased = signature.inputs.len() == 3;
+    match (op.transpose_a, op.transpose_b) {
+        (false, transposed) => conv_kernels::dense(extents, transposed, op.activation, biased, target),
+        (true, false) if op.activation == Activation::Linear && !biased => {
+            let [m, k, n] = extents;
+            conv_kernels::dense_weight_grad([m, k, n], target)
+        }
+        (true, _) => None,
+    }
+}
+
 /// Registers only, no barriers: a 4x4 tile per invocation.
 fn direct(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> Variant {
     let files = &[activation::SNIPPET, include_str!("../../shaders/matmul_direct.wgsl")];
@@ -42,7 +55,7 @@ fn direct(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &
     let [m, k, n] = extents;
     launch.workgroups = linear_grid(m.div_ceil(4) * n.div_ceil(4), 64);
     let products = (m * k * n) as f64;
-    Variant::single("direct", products / if target.is_software() { 10e3 } else { 200e3 }, launch)
+    Variant::single("direct", products / if target.is_software() { 0.5e3 } else { 200e3 }, launch)
 }
 
 /// Tiles of 64x64 in workgroup memory, 4x4 per invocation.
@@ -53,5 +66,5 @@ fn tiled(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &T
     launch.workgroups = linear_grid(m.div_ceil(64) * n.div_ceil(64), 1);
     // Small products leave most of a tile empty, and few workgroups leave most of a GPU idle.
     let products = (m.next_multiple_of(64) * k * n.next_multiple_of(64)) as f64;
-    Variant::single("tiled", products / if target.is_software() { 1e3 } else { 2e6 }, launch)
+    Variant::single("tiled", products / if target.is_software() { 0.2e3 } else { 2e6 }, launch)
 }

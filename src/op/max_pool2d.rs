@@ -3,7 +3,7 @@
 
 use super::conv2d::{extents, reals, taps};
 use super::window::{Padding, Window};
-use super::{Case, Values, expect_f32, expect_inputs};
+use super::{Case, Values, conv_kernels, expect_f32, expect_inputs};
 use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
@@ -95,11 +95,20 @@ impl Op for MaxPool2d {
         Ok(vec![Some(graph.apply_one(op, &[dy, node.outputs[1]])?)])
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let shader = Shader { name: "max_pool2d", files: &[include_str!("../../shaders/max_pool2d.wgsl")] };
         let bindings = vec![Binding::Input(0), Binding::Output(0), Binding::Output(1)];
         let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
-        vec![variant(shader, self.window, x, y, y.iter().product(), bindings)]
+        let plain = variant(shader, self.window, x, y, y.iter().product(), bindings);
+        if !conv_kernels::reads_pairs(target) || !x[3].is_multiple_of(4) {
+            return vec![plain];
+        }
+        const QUADS: &[&str] = &[conv_kernels::PAIRS, include_str!("../../shaders/max_pool2d_quads.wgsl")];
+        let mut launch = plain.launches[0].clone();
+        launch.shader = Shader { name: "max_pool2d_quads", files: QUADS };
+        launch.workgroups = linear_grid(y.iter().product::<usize>() / 4, 64);
+        let quads = Variant::single("quads", plain.estimate_us / 2.0, launch);
+        vec![plain, quads]
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -169,12 +178,26 @@ impl Op for MaxPool2dBackward {
         Ok(vec![TensorType::f32([batch, self.input[0], self.input[1], channels])])
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let files = &[include_str!("../../shaders/max_pool2d_backward.wgsl")];
         let shader = Shader { name: "max_pool2d_backward", files };
         let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output(0)];
         let (y, x) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
-        vec![variant(shader, self.window, x, y, x.iter().product(), bindings)]
+        let plain = variant(shader, self.window, x, y, x.iter().product(), bindings);
+        // Each element of x must lie in one window exactly.
+        let w = self.window;
+        let tiled = w.stride == w.kernel && w.dilation == [1, 1] && w.padding == [0, 0];
+        let covered = (0..2).all(|axis| y[1 + axis] * w.kernel[axis] >= x[1 + axis]);
+        if !conv_kernels::reads_pairs(target) || !x[3].is_multiple_of(4) || !tiled || !covered {
+            return vec![plain];
+        }
+        const WINDOWS: &[&str] = &[conv_kernels::PAIRS, include_str!("../../shaders/max_pool2d_backward_windows.wgsl")];
+        let mut launch = plain.launches[0].clone();
+        launch.shader = Shader { name: "max_pool2d_backward_windows", files: WINDOWS };
+        launch.parameters.truncate(8);
+        launch.workgroups = linear_grid(y.iter().product::<usize>() / 4, 64);
+        let windows = Variant::single("windows", plain.estimate_us / 4.0, launch);
+        vec![plain, windows]
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

@@ -270,13 +270,15 @@ mod tests {
         use rand::SeedableRng;
         use rand_distr::{Distribution, StandardNormal};
         let n = 100_000u32;
-        let mut ours: Vec<f32> = (0..n / 4).flat_map(|i| philox4x32([i, 1, 2, 3], [4, 5])).map(normal_from_bits).collect();
+        let mut ours: Vec<f32> =
+            (0..n / 4).flat_map(|i| philox4x32([i, 1, 2, 3], [4, 5])).map(normal_from_bits).collect();
         let mut generator = rand_pcg::Pcg64::seed_from_u64(9);
         let mut theirs: Vec<f32> = (0..n).map(|_| StandardNormal.sample(&mut generator)).collect();
         ours.sort_by(f32::total_cmp);
         theirs.sort_by(f32::total_cmp);
         let share_below = |sorted: &[f32], z: f32| sorted.partition_point(|&x| x < z) as f64 / f64::from(n);
-        let distance = ours.iter().map(|&z| (share_below(&ours, z) - share_below(&theirs, z)).abs()).fold(0.0, f64::max);
+        let distance =
+            ours.iter().map(|&z| (share_below(&ours, z) - share_below(&theirs, z)).abs()).fold(0.0, f64::max);
         // The distance exceeds 1.95 sqrt(2 / n) once in a thousand pairs of samples.
         approx::assert_abs_diff_eq!(distance, 0.0, epsilon = 1.95 * (2.0 / f64::from(n)).sqrt());
     }

@@ -1,6 +1,6 @@
 //! Sums over all axes but the last: the gradient of a bias.
 
-use super::{Activation, Case, conv2d::reals, expect_f32, expect_inputs};
+use super::{Activation, Case, conv_kernels, conv2d::reals, expect_f32, expect_inputs};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -30,7 +30,7 @@ impl Op for SumRows {
         Ok(vec![TensorType::f32([inputs[0].shape.last()])])
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         // Two stages: partial sums over runs of rows, then over the runs, both in a fixed order.
         let [rows, columns] = matrix(&signature.inputs[0]);
         let runs = rows.div_ceil(64).clamp(1, 256);
@@ -47,14 +47,25 @@ impl Op for SumRows {
             bindings: vec![from, to],
             workgroups: linear_grid(runs * columns, 64),
         };
-        if runs == 1 {
-            return vec![Variant::single("one-stage", 1.0, stage(rows, 1, Binding::Input(0), Binding::Output(0)))];
+        let plain = if runs == 1 {
+            Variant::single("one-stage", 2.0, stage(rows, 1, Binding::Input(0), Binding::Output(0)))
+        } else {
+            let launches = vec![
+                stage(rows, runs, Binding::Input(0), Binding::Scratch(0)),
+                stage(runs, 1, Binding::Scratch(0), Binding::Output(0)),
+            ];
+            Variant { name: "two-stage", launches, scratch_bytes: vec![4 * runs * columns], estimate_us: 2.0 }
+        };
+        if !conv_kernels::reads_pairs(target) || !columns.is_multiple_of(4) {
+            return vec![plain];
         }
-        let launches = vec![
-            stage(rows, runs, Binding::Input(0), Binding::Scratch(0)),
-            stage(runs, 1, Binding::Scratch(0), Binding::Output(0)),
-        ];
-        vec![Variant { name: "two-stage", launches, scratch_bytes: vec![4 * runs * columns], estimate_us: 1.0 }]
+        const QUADS: &[&str] = &[conv_kernels::PAIRS, include_str!("../../shaders/sum_rows_quads.wgsl")];
+        let mut quads = Variant { name: "quads", estimate_us: 1.0, ..plain.clone() };
+        for (launch, runs) in quads.launches.iter_mut().zip([runs, 1]) {
+            launch.shader = Shader { name: "sum_rows_quads", files: QUADS };
+            launch.workgroups = linear_grid(runs * columns / 4, 64);
+        }
+        vec![plain, quads]
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

@@ -1,0 +1,151 @@
+// Gradient of a convolution's kernel for software drivers: dw[run, a, ci, co] = sum of x dy over the positions of the
+// run, in order; the runs are added afterwards. NHWC, any window. Joined with pairs.wgsl and one of lanes_even.wgsl and
+// lanes_ragged.wgsl, whose w is dy here. A dense layer is the case of one tap and pictures of one pixel.
+//
+// As in conv_lanes.wgsl the eight invocations of a subgroup share what they load: rows of dw are (tap, four input
+// channels), each invocation loads x for two of the subgroup's 16 rows and hands it round, and dy for its own four
+// output channels (eight where WIDE). Tile of a subgroup: 64 rows x 32 (64) channels, four positions at a time; 64 (128)
+// vec4 sums per invocation. No barriers, no workgroup memory. Assumes subgroups of 8 and output channels in fours.
+//
+// Nominal GFLOP/s at batch 64, two Zen 3 cores, Mesa 22.3 (LLVM 15, AVX2), in CPU time: 16x16x32->64 20, 8x8x64->128 21,
+// 4x4x128->256 21, stride 2 18 to 22, three input channels 7. Rejected: one tap, channel and four outputs per invocation
+// 0.5; 32 output channels instead of 64: 15 to 18.
+// Whether a lane has two quads of output channels, 32 channels apart, or one.
+const WIDE: bool = false;
+
+struct Parameters {
+    batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
+    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
+    dilation_h: u32, dilation_w: u32, padding_h: u32, padding_w: u32,
+    runs: u32, run_rows: u32, // positions (sample, y, x) are dealt to runs
+}
+@group(0) @binding(0) var<uniform> p: Parameters;
+@group(0) @binding(3) var<storage, read_write> dw: array<vec4<f32>>;
+
+// One tap, four input channels: a column for each.
+struct Rows {
+    a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>,
+    e: mat4x4<f32>, f: mat4x4<f32>, g: mat4x4<f32>, h: mat4x4<f32>,
+}
+struct Four { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32> }
+struct Position { sample: u32, row: u32, column: u32, index: u32 }
+// What this lane loads for its row quad: shift of the tap, and the quad of channels; or no valid quad.
+struct Source { down: u32, right: u32, quad: u32, valid: bool }
+
+fn column(s: vec4<f32>, d: Four, v: vec4<f32>) -> vec4<f32> {
+    return fma(d.d, vec4<f32>(v.w), fma(d.c, vec4<f32>(v.z), fma(d.b, vec4<f32>(v.y), fma(d.a, vec4<f32>(v.x), s))));
+}
+fn outer(s: mat4x4<f32>, d: Four, u: vec4<f32>, v: vec4<f32>, w: vec4<f32>, z: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(column(s[0], d, vec4<f32>(u.x, v.x, w.x, z.x)), column(s[1], d, vec4<f32>(u.y, v.y, w.y, z.y)),
+        column(s[2], d, vec4<f32>(u.z, v.z, w.z, z.z)), column(s[3], d, vec4<f32>(u.w, v.w, w.w, z.w)));
+}
+fn add(s: Rows, d: Four, v: Four) -> Rows {
+    return Rows(
+        outer(s.a, d, subgroupBroadcast(v.a, 0u), subgroupBroadcast(v.b, 0u), subgroupBroadcast(v.c, 0u), subgroupBroadcast(v.d, 0u)),
+        outer(s.b, d, subgroupBroadcast(v.a, 1u), subgroupBroadcast(v.b, 1u), subgroupBroadcast(v.c, 1u), subgroupBroadcast(v.d, 1u)),
+        outer(s.c, d, subgroupBroadcast(v.a, 2u), subgroupBroadcast(v.b, 2u), subgroupBroadcast(v.c, 2u), subgroupBroadcast(v.d, 2u)),
+        outer(s.d, d, subgroupBroadcast(v.a, 3u), subgroupBroadcast(v.b, 3u), subgroupBroadcast(v.c, 3u), subgroupBroadcast(v.d, 3u)),
+        outer(s.e, d, subgroupBroadcast(v.a, 4u), subgroupBroadcast(v.b, 4u), subgroupBroadcast(v.c, 4u), subgroupBroadcast(v.d, 4u)),
+        outer(s.f, d, subgroupBroadcast(v.a, 5u), subgroupBroadcast(v.b, 5u), subgroupBroadcast(v.c, 5u), subgroupBroadcast(v.d, 5u)),
+        outer(s.g, d, subgroupBroadcast(v.a, 6u), subgroupBroadcast(v.b, 6u), subgroupBroadcast(v.c, 6u), subgroupBroadcast(v.d, 6u)),
+        outer(s.h, d, subgroupBroadcast(v.a, 7u), subgroupBroadcast(v.b, 7u), subgroupBroadcast(v.c, 7u), subgroupBroadcast(v.d, 7u)));
+}
+
+fn source(row: u32) -> Source {
+    let quads = (p.in_c + 3u) / 4u;
+    let tap = row / quads;
+    return Source((tap / p.kernel_w) * p.dilation_h - p.padding_h, (tap % p.kernel_w) * p.dilation_w - p.padding_w,
+        row % quads, tap < p.kernel_h * p.kernel_w);
+}
+fn fetch(s: Source, at: Position, end: u32) -> vec4<f32> {
+    let row = at.row * p.stride_h + s.down;
+    let column = at.column * p.stride_w + s.right;
+    var v = vec4<f32>(0.0);
+    if (s.valid && at.index < end && row < p.in_h && column < p.in_w) {
+        v = x_four((at.sample * p.in_h + row) * p.in_w + column, p.in_c, s.quad);
+    }
+    return v;
+}
+fn next(at: Position) -> Position {
+    let wrap = at.column + 1u == p.out_w;
+    let row = select(at.row, at.row + 1u, wrap);
+    let turn = row == p.out_h;
+    return Position(select(at.sample, at.sample + 1u, turn), select(row, 0u, turn), select(at.column + 1u, 0u, wrap), at.index + 1u);
+}
+// The gradient at a position; past the end of the run the one at its last position, which meets zeros of x.
+fn gradient(at: Position, end: u32, quad: u32) -> vec4<f32> { return w_four(min(at.index, end - 1u), p.out_c, quad); }
+
+fn store(s: mat4x4<f32>, row: u32, quad: u32, run: u32) {
+    let quads = (p.in_c + 3u) / 4u;
+    let tap = row / quads;
+    let taps = p.kernel_h * p.kernel_w;
+    if (tap >= taps || quad >= p.out_c / 4u) { return; }
+    let channel = row % quads * 4u;
+    let step = p.out_c / 4u;
+    let at = ((run * taps + tap) * p.in_c + channel) * step + quad;
+    dw[at] = s[0];
+    if (channel + 1u < p.in_c) { dw[at + step] = s[1]; }
+    if (channel + 2u < p.in_c) { dw[at + 2u * step] = s[2]; }
+    if (channel + 3u < p.in_c) { dw[at + 3u * step] = s[3]; }
+}
+
+fn store_rows(s: Rows, row: u32, quad: u32, run: u32) {
+    store(s.a, row, quad, run);
+    store(s.b, row + 1u, quad, run);
+    store(s.c, row + 2u, quad, run);
+    store(s.d, row + 3u, quad, run);
+    store(s.e, row + 4u, quad, run);
+    store(s.f, row + 5u, quad, run);
+    store(s.g, row + 6u, quad, run);
+    store(s.h, row + 7u, quad, run);
+}
+
+@compute @workgroup_size(32)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) index: u32) {
+    let lane = index % 8u;
+    var i = (group.y * groups.x + group.x) * 4u + index / 8u;
+    let width = select(8u, 16u, WIDE);
+    let tiles = (p.out_c + width * 4u - 1u) / (width * 4u);
+    let quad = (i % tiles) * width + lane;
+    i /= tiles;
+    let blocks = ((p.in_c + 3u) / 4u * p.kernel_h * p.kernel_w + 15u) / 16u;
+    let first = (i % blocks) * 16u;
+    let run = i / blocks;
+    let here = source(first + lane);
+    let there = source(first + 8u + lane);
+    let q = min(quad, p.out_c / 4u - 1u);
+    let q2 = min(quad + 8u, p.out_c / 4u - 1u);
+    let start = run * p.run_rows;
+    let end = select(start, min(start + p.run_rows, p.batch * p.out_h * p.out_w), run < p.runs);
+    var at = Position(start / (p.out_w * p.out_h), (start / p.out_w) % p.out_h, start % p.out_w, start);
+    var s = Rows();
+    var r = Rows();
+    var s2 = Rows();
+    var r2 = Rows();
+    for (var k = start; k < end; k += 4u) {
+        let b = next(at);
+        let c = next(b);
+        let d = next(c);
+        let g = Four(gradient(at, end, q), gradient(b, end, q), gradient(c, end, q), gradient(d, end, q));
+        let u = Four(fetch(here, at, end), fetch(here, b, end), fetch(here, c, end), fetch(here, d, end));
+        let v = Four(fetch(there, at, end), fetch(there, b, end), fetch(there, c, end), fetch(there, d, end));
+        s = add(s, g, u);
+        r = add(r, g, v);
+        if (WIDE) {
+            let g2 = Four(gradient(at, end, q2), gradient(b, end, q2), gradient(c, end, q2), gradient(d, end, q2));
+            s2 = add(s2, g2, u);
+            r2 = add(r2, g2, v);
+        }
+        at = next(d);
+    }
+    if (run >= p.runs) { return; }
+    var row = first;
+    for (var k = 0u; k < 2u; k++) {
+        store_rows(s, row, quad, run);
+        if (WIDE) { store_rows(s2, row, quad + 8u, run); }
+        s = r;
+        s2 = r2;
+        row += 8u;
+    }
+}

@@ -1,0 +1,80 @@
+//! Kernels for software drivers that run eight invocations in step: what one of them loads, all use.
+
+use super::{Product, WeightSums};
+use crate::kernel::{Constant, Shader, Target, Variant, linear_grid};
+use crate::op::activation;
+
+/// Snippet of kernels that read pairs of words.
+pub(in crate::op) const PAIRS: &str = include_str!("../../../shaders/pairs.wgsl");
+const EVEN: &str = include_str!("../../../shaders/lanes_even.wgsl");
+const RAGGED: &str = include_str!("../../../shaders/lanes_ragged.wgsl");
+const POSITIONS: &str = include_str!("../../../shaders/conv_positions.wgsl");
+const PRODUCT: &str = include_str!("../../../shaders/conv_lanes.wgsl");
+const WEIGHT_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad_lanes.wgsl");
+
+/// Operations per microsecond that both kernels come to on two cores.
+const FLOPS_PER_US: f64 = 20e3;
+/// Subgroups of one workgroup.
+const SUBGROUPS: usize = 4;
+/// Positions summed by one run of a weight gradient: enough to pay for the sum over the runs, few enough for exactness.
+const RUN_POSITIONS: usize = 2048;
+/// Subgroups that keep all cores of a processor busy, more or less evenly.
+const BUSY_SUBGROUPS: usize = 32;
+
+/// Whether lanes take 32 or 64 output channels together.
+fn channels_together(channels: usize) -> usize {
+    if channels > 32 { 64 } else { 32 }
+}
+
+/// Whether kernels that read words in pairs can run and pay: a software driver loads lane by lane.
+pub(in crate::op) fn reads_pairs(target: &Target) -> bool {
+    target.is_software() && target.int64
+}
+
+/// Whether kernels that share loaded pairs over eight lanes can run and pay.
+fn shares_lanes(target: &Target) -> bool {
+    reads_pairs(target) && target.subgroup_size == 8
+}
+
+/// Convolutions and dense layers.
+pub(super) fn product(product: &Product, target: &Target) -> Option<Variant> {
+    let (in_c, out_c) = (product.x[3], product.y[3]);
+    let fours = if product.transposed { in_c % 4 == 0 } else { out_c % 4 == 0 };
+    if !shares_lanes(target) || !fours || !product.has_phases() {
+        return None;
+    }
+    let shader = match in_c % 4 {
+        0 => Shader { name: "conv_lanes", files: &[activation::SNIPPET, PAIRS, EVEN, POSITIONS, PRODUCT] },
+        _ => Shader { name: "conv_lanes", files: &[activation::SNIPPET, PAIRS, RAGGED, POSITIONS, PRODUCT] },
+    };
+    let width = channels_together(out_c);
+    let [phases, positions] = product.phases();
+    let subgroups = phases * positions.div_ceil(64) * out_c.div_ceil(width);
+    let mut launch = product.phased_launch(shader, linear_grid(subgroups, SUBGROUPS));
+    launch.constants.push(("WIDE", Constant::Bool(width == 64)));
+    let full = (positions.next_multiple_of(64) * out_c.next_multiple_of(width)) as f64 / (positions * out_c) as f64;
+    Some(Variant::single("lanes", product.flops() * full / FLOPS_PER_US, launch))
+}
+
+/// Gradients with respect to a kernel or to the weights of a dense layer.
+pub(super) fn weight_grad(sums: &WeightSums, target: &Target) -> Option<Variant> {
+    let (in_c, out_c) = (sums.x[3], sums.dy[3]);
+    if !shares_lanes(target) || !out_c.is_multiple_of(4) {
+        return None;
+    }
+    let shader = match in_c % 4 {
+        0 => Shader { name: "conv2d_weight_grad_lanes", files: &[PAIRS, EVEN, WEIGHT_GRAD] },
+        _ => Shader { name: "conv2d_weight_grad_lanes", files: &[PAIRS, RAGGED, WEIGHT_GRAD] },
+    };
+    let width = channels_together(out_c);
+    let row_quads = sums.window.taps() * in_c.div_ceil(4);
+    let blocks = row_quads.div_ceil(16) * out_c.div_ceil(width);
+    let positions = sums.positions();
+    let runs = BUSY_SUBGROUPS.div_ceil(blocks).min(positions.div_ceil(64)).max(positions.div_ceil(RUN_POSITIONS));
+    let padded = (row_quads.next_multiple_of(16) * 4 * out_c.next_multiple_of(width)) as f64;
+    let estimate_us = 2.0 * positions as f64 * padded / FLOPS_PER_US;
+    let grid = |runs: usize| linear_grid(blocks * runs, SUBGROUPS);
+    let mut variant = sums.split("lanes", shader, runs, grid, estimate_us);
+    variant.launches[0].constants.push(("WIDE", Constant::Bool(width == 64)));
+    Some(variant)
+}
