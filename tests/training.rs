@@ -110,6 +110,9 @@ fn losses(folder: &Path) -> Vec<f32> {
 
 type Open = Box<dyn Fn() -> Session + Send>;
 
+/// A name and what is checked on a device.
+type Test = (&'static str, fn(&Open));
+
 fn learns(open: &Open) {
     let folder = tempfile::tempdir().unwrap();
     let outcome = train(open(), &["train.epochs=30", "train.noise=none"], &folder.path().join("run"));
@@ -203,7 +206,7 @@ fn a_loss_that_is_not_finite_ends_the_run(open: &Open) {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn(&Open)); 7] = [
+    let tests: [Test; 7] = [
         ("learns", learns),
         ("repeats_itself", repeats_itself),
         ("resumes_as_if_never_stopped", resumes_as_if_never_stopped),
@@ -217,7 +220,10 @@ fn main() -> std::process::ExitCode {
     let mut trials = Vec::new();
     for (name, test) in tests {
         let cpu: Open = Box::new(Session::cpu);
-        trials.push(Trial::test(format!("cpu::{name}"), move || Ok(test(&cpu))));
+        trials.push(Trial::test(format!("cpu::{name}"), move || {
+            test(&cpu);
+            Ok(())
+        }));
         if found.is_empty() {
             let missing =
                 || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
@@ -225,7 +231,10 @@ fn main() -> std::process::ExitCode {
         }
         for (i, adapter) in found.iter().cloned().enumerate() {
             let gpu: Open = Box::new(move || Session::gpu(adapter.open(true).unwrap()));
-            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || Ok(test(&gpu))));
+            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || {
+                test(&gpu);
+                Ok(())
+            }));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -52,7 +52,7 @@ fn words(seed: u32, stream: u32, clock: &[u32], sample: u32, quad: usize) -> [u3
     philox4x32([quad as u32, sample, clock[0], clock[1]], [seed, stream])
 }
 
-/// Raw random words: `y[b, e]` is word `e mod 4` of the counter (e / 4, rows[b], step).
+/// Raw random words: `y[b, e]` is word `e mod 4` of the counter `(e / 4, rows[b], step)`.
 ///
 /// Inputs: rows `u32[B]`, clock. Output: `u32[B, elements]`.
 #[derive(Clone, Copy, Debug)]

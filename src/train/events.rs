@@ -55,7 +55,7 @@ pub trait Observer {
     }
 }
 
-/// How a call of [`Trainer::run`] ended.
+/// How a call of [`Trainer::run`](super::Trainer::run) ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
     /// All epochs or steps are done.
@@ -66,7 +66,7 @@ pub enum Ending {
     Interrupted,
 }
 
-/// The result of [`Trainer::run`].
+/// The result of [`Trainer::run`](super::Trainer::run).
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
     /// How it ended.
