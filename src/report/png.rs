@@ -1,14 +1,12 @@
 //! Pictures to PNG, and files that are complete or absent.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::train::atomic_file::write_bytes;
 
 /// `image` as the bytes of a PNG file: 8 bits, RGB, no time stamp, so that the same picture gives the same bytes.
 ///
@@ -31,27 +29,12 @@ pub fn write_png(image: &RgbImage, path: impl AsRef<Path>) -> Result<()> {
     write_whole(path.as_ref(), &encode_png(image)?)
 }
 
-/// Writes to a temporary name in the same folder, flushes to disk and renames.
+/// Writes a file of the report by way of [`write_bytes`]; a path without a name is refused in its own words.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(Error::file(path, "this is not the name of a file"));
-    };
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let written = fill(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first failure is the one to report; what is left behind may not even exist.
-        let _ = fs::remove_file(&temporary);
+    match path.file_name() {
+        Some(_) => write_bytes(path, bytes),
+        None => Err(Error::file(path, "this is not the name of a file")),
     }
-    written.map_err(Error::io(path, "write"))
-}
-
-fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -59,6 +42,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_picture_reads_back_and_nothing_else_is_left() {
