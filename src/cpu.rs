@@ -9,4 +9,5 @@ pub(crate) mod reduce;
 pub(crate) mod vector;
 
 pub use executor::CpuProgram;
+pub(crate) use executor::has_kernel;
 pub use oracle::Oracle;

@@ -59,7 +59,7 @@ pub trait Op: Debug + Send + Sync {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>>;
 
     /// Pairs (output, input): the output replaces the input in its buffer (optimisers, counters, histories).
-    fn in_place(&self) -> &'static [(usize, usize)] {
+    fn in_place(&self) -> &[(usize, usize)] {
         &[]
     }
 

@@ -106,6 +106,25 @@ pub struct Launch {
     pub workgroups: [u32; 3],
 }
 
+impl fmt::Display for Launch {
+    /// `conv2d_direct {BIAS=true} (batch=2, in_h=5) in 3x1x1 workgroups`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shader.name)?;
+        if !self.constants.is_empty() {
+            let constants: Vec<String> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            write!(f, " {{{}}}", constants.join(", "))?;
+        }
+        let word = |word: &Word| match word {
+            Word::U32(v) => v.to_string(),
+            Word::I32(v) => v.to_string(),
+            Word::F32(v) => format!("{v:?}"),
+        };
+        let parameters: Vec<String> = self.parameters.iter().map(|(name, w)| format!("{name}={}", word(w))).collect();
+        let [x, y, z] = self.workgroups;
+        write!(f, " ({}) in {x}x{y}x{z} workgroups", parameters.join(", "))
+    }
+}
+
 /// One way to compute an op on a GPU.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Variant {

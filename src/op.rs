@@ -106,12 +106,21 @@ pub struct Case {
     pub inputs: Vec<(TensorType, Values)>,
     /// Inputs whose gradient is checked against finite differences, away from kinks.
     pub gradients: Vec<usize>,
+    /// Whether this is one of the few cases that are there for their size alone.
+    pub large: bool,
 }
 
 impl Case {
     /// A case whose gradients are not checked.
     pub fn new(label: impl Into<String>, op: impl Op + 'static, inputs: Vec<(TensorType, Values)>) -> Self {
-        Self { label: label.into(), op: Arc::new(op), inputs, gradients: Vec::new() }
+        Self { label: label.into(), op: Arc::new(op), inputs, gradients: Vec::new(), large: false }
+    }
+
+    /// Marks a case that is there for its size, such as more than 65,535 workgroups: it runs once on each kernel.
+    #[must_use]
+    pub fn large(mut self) -> Self {
+        self.large = true;
+        self
     }
 
     /// Also checks the gradients of these inputs.

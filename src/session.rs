@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
 use crate::kernel::Target;
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Plan, PlanOptions, Storage};
 use crate::tensor::{Array, DType, TensorType};
 use std::collections::HashMap;
 
@@ -56,16 +56,39 @@ pub trait Backend: Send {
     /// Bytes of all buffers.
     fn allocated_bytes(&self) -> usize;
 
-    /// From now on puts this many words of a known pattern after each new buffer of the store.
+    /// From now on makes each new buffer this many words longer than its tensor, and binds them with it.
     fn set_guard_words(&mut self, _words: usize) {}
 
-    /// The first tensor of the store behind which the pattern was overwritten.
+    /// Runs one step of a recorded plan alone.
     ///
     /// # Errors
     /// If the device is lost.
-    fn overrun(&mut self) -> Result<Option<String>> {
-        Ok(None)
-    }
+    fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()>;
+
+    /// All words of the buffer in which a recorded plan keeps a tensor: those of the tensor first, then whatever
+    /// else the buffer holds, guard words among it.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>>;
+
+    /// Words of the buffer in which a recorded plan keeps a tensor.
+    ///
+    /// # Errors
+    /// If there is no such buffer.
+    fn storage_words(&self, program: ProgramId, storage: &Storage) -> Result<usize>;
+
+    /// Overwrites, from its start, the buffer in which a recorded plan keeps a tensor.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    fn write_storage(&mut self, program: ProgramId, storage: &Storage, words: &[u32]) -> Result<()>;
+
+    /// Forgets all tensors and recorded plans; compiled kernels stay.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn clear(&mut self) -> Result<()>;
 }
 
 /// Tensors and recorded plans on one device.
@@ -104,17 +127,10 @@ impl Session {
         self.variant = name.map(str::to_owned);
     }
 
-    /// From now on puts this many words of a known pattern behind each new tensor on a GPU, for [`Session::overrun`].
+    /// From now on puts this many words behind each new buffer on a GPU, within reach of the kernels: validation
+    /// sees there what is written past the end of a tensor.
     pub fn set_guard_words(&mut self, words: usize) {
         self.backend.set_guard_words(words);
-    }
-
-    /// The first tensor past whose end something was written.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn overrun(&mut self) -> Result<Option<String>> {
-        self.backend.overrun()
     }
 
     /// What runs here, for people.
@@ -148,11 +164,18 @@ impl Session {
     /// # Errors
     /// If the graph does not fit the device, or a tensor is in the store with another type.
     pub fn record(&mut self, graph: &Graph) -> Result<ProgramId> {
-        let plan = self.plan(graph)?;
+        self.record_plan(&self.plan(graph)?)
+    }
+
+    /// As [`Session::record`], for a plan of [`Session::plan`].
+    ///
+    /// # Errors
+    /// If a tensor is in the store with another type, or a kernel does not fit the device.
+    pub fn record_plan(&mut self, plan: &Plan) -> Result<ProgramId> {
         for info in plan.persistent() {
             self.declare(&info.name, &info.ty)?;
         }
-        self.backend.record(&plan)
+        self.backend.record(plan)
     }
 
     fn declare(&mut self, name: &str, ty: &TensorType) -> Result<()> {
@@ -185,6 +208,15 @@ impl Session {
             return Err(Error::shape(name, format!("{} words ({ty})", ty.words()), format!("{}", words.len())));
         }
         self.backend.write(name, words)
+    }
+
+    /// Writes a tensor as the reference has it; reals are rounded.
+    ///
+    /// # Errors
+    /// If there is no such tensor or the length differs.
+    pub fn write_array(&mut self, name: &str, array: &Array) -> Result<()> {
+        let words = array.to_words(self.ty(name)?);
+        self.write_words(name, &words)
     }
 
     /// Writes a tensor of reals.
@@ -230,6 +262,48 @@ impl Session {
     /// If the device is lost.
     pub fn run(&mut self, program: ProgramId, times: usize) -> Result<()> {
         self.backend.replay(program, times)
+    }
+
+    /// Runs one step of a recorded plan alone.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn run_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
+        self.backend.replay_step(program, step)
+    }
+
+    /// All words of the buffer in which a recorded plan keeps a tensor: those of the tensor first, then whatever
+    /// else the buffer holds.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    pub fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>> {
+        self.backend.read_storage(program, storage)
+    }
+
+    /// Words of the buffer in which a recorded plan keeps a tensor.
+    ///
+    /// # Errors
+    /// If there is no such buffer.
+    pub fn storage_words(&self, program: ProgramId, storage: &Storage) -> Result<usize> {
+        self.backend.storage_words(program, storage)
+    }
+
+    /// Overwrites, from its start, the buffer in which a recorded plan keeps a tensor.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    pub fn write_storage(&mut self, program: ProgramId, storage: &Storage, words: &[u32]) -> Result<()> {
+        self.backend.write_storage(program, storage, words)
+    }
+
+    /// Forgets all tensors and recorded plans; the device and its compiled kernels stay.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn clear(&mut self) -> Result<()> {
+        self.types.clear();
+        self.backend.clear()
     }
 
     /// Waits until everything submitted is done.

@@ -3,45 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use degrain::gpu::{assemble, reflect};
 use degrain::graph::Signature;
-use degrain::kernel::{Binding, Target};
+use degrain::kernel::Target;
 use degrain::op::OPS;
+use degrain::validate::Suite;
 use std::collections::BTreeSet;
 
 #[test]
 fn every_launch_fits_its_shader() {
-    let mut seen = BTreeSet::new();
-    for target in [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER] {
-        for case in OPS.iter().flat_map(|op| (op.cases)()) {
-            let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
-            let variants = case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target);
-            let label = format!("{} {}", case.op.name(), case.label);
-            assert!(!variants.is_empty(), "{label} has no kernel");
-            for variant in variants {
-                for launch in &variant.launches {
-                    let text = assemble(launch.shader, &launch.constants).unwrap();
-                    let layout = reflect(launch.shader, &text).unwrap();
-                    layout.parameter_words(launch).unwrap();
-                    let invocations: u32 = layout.workgroup_size.iter().product();
-                    assert!(invocations <= target.max_invocations, "{label}: {invocations} invocations");
-                    assert!(layout.workgroup_bytes <= target.workgroup_memory_bytes, "{label}");
-                    assert!(layout.storage_written.len() <= target.max_storage_buffers as usize, "{label}");
-                    assert!(
-                        launch.workgroups.iter().all(|&n| (1..=65_535).contains(&n)),
-                        "{label}: {:?}",
-                        launch.workgroups
-                    );
-                    for (binding, &written) in launch.bindings.iter().zip(&layout.storage_written) {
-                        let input = matches!(binding, Binding::Input(_));
-                        assert!(!(input && written), "{label}: {} writes an input", launch.shader.name);
-                    }
-                    seen.insert(launch.shader.name);
-                }
-            }
-        }
-    }
-    assert!(seen.len() >= 20, "only {seen:?} were seen");
+    let launches = Suite::built_in().check_shaders().unwrap();
+    assert!(launches > 1000, "only {launches} launches were checked");
 }
 
 #[test]

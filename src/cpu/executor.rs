@@ -15,7 +15,14 @@ pub struct CpuProgram {
     by_name: HashMap<String, usize>,
     /// Buffers that temporaries of all plans share, the largest first.
     shared: Vec<usize>,
-    plans: Vec<Vec<CpuStep>>,
+    plans: Vec<CpuPlan>,
+}
+
+/// A recorded plan.
+struct CpuPlan {
+    /// The steps; none for a view, which does nothing.
+    steps: Vec<Option<CpuStep>>,
+    buffer_of_slot: Vec<usize>,
 }
 
 /// An op with its buffers resolved.
@@ -37,6 +44,14 @@ impl CpuProgram {
     fn named(&self, name: &str) -> Result<usize> {
         let missing = || Error::shape("session", "a tensor that some plan uses", name);
         self.by_name.get(name).copied().ok_or_else(missing)
+    }
+
+    /// The buffer in which a recorded plan keeps a tensor.
+    fn buffer_of(&self, program: ProgramId, storage: &Storage) -> Result<usize> {
+        match storage {
+            Storage::Slot(slot) => Ok(self.plans[program.0].buffer_of_slot[*slot]),
+            Storage::Store(name) => self.named(name),
+        }
     }
 
     fn run_step(buffers: &mut [Vec<u32>], step: &CpuStep) {
@@ -76,6 +91,22 @@ fn run_reference(step: &CpuStep, signature: &Signature<'_>, call: &mut CpuCall<'
     }
 }
 
+/// Whether the executor has a kernel of its own for an op on these inputs, or runs its reference.
+pub(crate) fn has_kernel(op: &dyn Op, signature: &Signature<'_>, inputs: &[Vec<u32>]) -> bool {
+    let replaced = |i: usize| op.in_place().iter().find(|pair| pair.1 == i);
+    let mut outputs: Vec<Vec<u32>> = signature.outputs.iter().map(|ty| vec![0; ty.words()]).collect();
+    for (i, words) in inputs.iter().enumerate() {
+        if let Some(&(output, _)) = replaced(i) {
+            outputs[output].clone_from(words);
+        }
+    }
+    let input = |(i, words): (usize, &'_ Vec<u32>)| if replaced(i).is_some() { Vec::new() } else { words.clone() };
+    let inputs: Vec<Vec<u32>> = inputs.iter().enumerate().map(input).collect();
+    let inputs: Vec<&[u32]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    op.compute(signature, &mut CpuCall { inputs: &inputs, outputs: &mut outputs })
+}
+
 impl Backend for CpuProgram {
     fn allocate(&mut self, name: &str, ty: &TensorType) -> Result<()> {
         if !self.by_name.contains_key(name) {
@@ -112,7 +143,11 @@ impl Backend for CpuProgram {
             buffer_of_slot[slot] = buffer;
         }
         let mut steps = Vec::new();
-        for step in plan.steps().iter().filter(|step| !step.op.is_view()) {
+        for step in plan.steps() {
+            if step.op.is_view() {
+                steps.push(None);
+                continue;
+            }
             let place = |id| match plan.storage(id) {
                 Some(Storage::Slot(slot)) => Ok(buffer_of_slot[*slot]),
                 Some(Storage::Store(name)) => self.named(name),
@@ -121,7 +156,7 @@ impl Backend for CpuProgram {
             let (input_types, output_types) = plan.types(step);
             let replaced = |i: usize| step.op.in_place().iter().any(|pair| pair.1 == i);
             let inputs = step.inputs.iter().enumerate();
-            steps.push(CpuStep {
+            steps.push(Some(CpuStep {
                 op: step.op.clone(),
                 inputs: inputs
                     .map(|(i, &id)| if replaced(i) { Ok(None) } else { place(id).map(Some) })
@@ -129,15 +164,15 @@ impl Backend for CpuProgram {
                 outputs: step.outputs.iter().map(|&id| place(id)).collect::<Result<_>>()?,
                 input_types,
                 output_types,
-            });
+            }));
         }
-        self.plans.push(steps);
+        self.plans.push(CpuPlan { steps, buffer_of_slot });
         Ok(ProgramId(self.plans.len() - 1))
     }
 
     fn replay(&mut self, program: ProgramId, times: usize) -> Result<()> {
         for _ in 0..times {
-            for step in &self.plans[program.0] {
+            for step in self.plans[program.0].steps.iter().flatten() {
                 Self::run_step(&mut self.buffers, step);
             }
         }
@@ -146,5 +181,31 @@ impl Backend for CpuProgram {
 
     fn allocated_bytes(&self) -> usize {
         self.buffers.iter().map(|words| 4 * words.len()).sum()
+    }
+
+    fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
+        if let Some(step) = &self.plans[program.0].steps[step] {
+            Self::run_step(&mut self.buffers, step);
+        }
+        Ok(())
+    }
+
+    fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>> {
+        Ok(self.buffers[self.buffer_of(program, storage)?].clone())
+    }
+
+    fn storage_words(&self, program: ProgramId, storage: &Storage) -> Result<usize> {
+        Ok(self.buffers[self.buffer_of(program, storage)?].len())
+    }
+
+    fn write_storage(&mut self, program: ProgramId, storage: &Storage, words: &[u32]) -> Result<()> {
+        let buffer = self.buffer_of(program, storage)?;
+        self.buffers[buffer][..words.len()].copy_from_slice(words);
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        *self = Self::default();
+        Ok(())
     }
 }

@@ -36,8 +36,16 @@ impl Oracle {
     /// # Errors
     /// If a written tensor has not the length that the plan wants.
     pub fn run(&mut self, plan: &Plan) -> Result<()> {
+        self.run_with(plan, |_, _| {})
+    }
+
+    /// As [`Oracle::run`], and shows each step's number and outputs.
+    ///
+    /// # Errors
+    /// As [`Oracle::run`].
+    pub fn run_with(&mut self, plan: &Plan, mut show: impl FnMut(usize, &[Array])) -> Result<()> {
         let mut values: Vec<Option<Array>> = vec![None; plan.tensors().len()];
-        for step in plan.steps() {
+        for (number, step) in plan.steps().iter().enumerate() {
             let (input_types, output_types) = plan.types(step);
             for (&id, ty) in step.inputs.iter().zip(&input_types) {
                 if values[id.index()].is_some() {
@@ -53,6 +61,7 @@ impl Oracle {
             let inputs: Vec<&Array> = step.inputs.iter().filter_map(|id| values[id.index()].as_ref()).collect();
             let mut outputs: Vec<Array> = output_types.iter().map(Array::zeros).collect();
             step.op.reference(&Signature { inputs: &input_types, outputs: &output_types }, &inputs, &mut outputs);
+            show(number, &outputs);
             for (&id, array) in step.outputs.iter().zip(outputs) {
                 let info = &plan.tensors()[id.index()];
                 if info.class != Class::Temporary {

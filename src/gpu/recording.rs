@@ -23,8 +23,13 @@ struct ResolvedLaunch {
 }
 
 /// A recorded plan.
+#[derive(Default)]
 struct Recording {
     launches: Vec<ResolvedLaunch>,
+    /// Number of launches up to and with each step of the plan.
+    ends: Vec<usize>,
+    /// The buffers of the plan's slots.
+    slots: Vec<wgpu::Buffer>,
     /// Measured time of one replay; none before the first.
     replay_ns: Option<f64>,
     /// Replays that were timed alone. The first compiles on some drivers, the second does not.
@@ -48,9 +53,6 @@ struct Stored {
     buffer: wgpu::Buffer,
     words: usize,
 }
-
-/// What guard words hold until something writes past the end of a tensor: a NaN as a real.
-const GUARD: u32 = 0xFFA5_C3D2;
 
 impl GpuProgram {
     /// Without buffers or recordings.
@@ -88,7 +90,7 @@ impl GpuProgram {
         order.sort_by_key(|&s| std::cmp::Reverse(plan.slot_bytes()[s]));
         let mut buffers: Vec<Option<wgpu::Buffer>> = vec![None; order.len()];
         for (rank, &slot) in order.iter().enumerate() {
-            let bytes = plan.slot_bytes()[slot];
+            let bytes = plan.slot_bytes()[slot].max(4).next_multiple_of(4) + 4 * self.guard_words;
             if self.shared.get(rank).is_none_or(|buffer| buffer.size() < bytes as u64) {
                 let buffer = self.storage_buffer("temporary", bytes)?;
                 if rank < self.shared.len() { self.shared[rank] = buffer } else { self.shared.push(buffer) }
@@ -141,7 +143,8 @@ impl GpuProgram {
                     (&slots[step.scratch[s]], step.variant.as_ref().map_or(0, |v| v.scratch_bytes[s]))
                 }
             };
-            entries.push(entry(at, buffer, 0, bytes.max(4)));
+            // The guard words are bound as well, so that no bounds check keeps a kernel from reaching them.
+            entries.push(entry(at, buffer, 0, bytes.max(4).next_multiple_of(4) + 4 * self.guard_words));
         }
         let descriptor = wgpu::BindGroupDescriptor {
             label: Some(launch.shader.name),
@@ -201,36 +204,33 @@ impl Backend for GpuProgram {
             // wgpu zeroes new buffers.
             let words = ty.words().max(1);
             let buffer = self.storage_buffer(name, 4 * (words + self.guard_words))?;
-            let guard = vec![GUARD; self.guard_words];
-            self.gpu.queue.write_buffer(&buffer, 4 * words as u64, bytemuck::cast_slice(&guard));
             self.store.insert(name.to_owned(), Stored { buffer, words });
         }
         Ok(())
     }
 
     fn write(&mut self, name: &str, words: &[u32]) -> Result<()> {
-        let buffer = &self.named(name)?.buffer;
-        // In parts: each one is staged in host memory until the next submit.
-        const PART: usize = 16 << 20;
-        for (part, words) in words.chunks(PART / 4).enumerate() {
-            self.gpu.queue.write_buffer(buffer, (part * PART) as u64, bytemuck::cast_slice(words));
-            if words.len() == PART / 4 {
-                self.gpu.queue.submit([]);
-                self.wait_for(None)?;
-            }
-        }
-        self.gpu.check()
+        let buffer = self.named(name)?.buffer.clone();
+        self.write_buffer(&buffer, words)
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<u32>> {
-        let mut words = self.read_all(name)?;
-        words.truncate(self.named(name)?.words);
-        Ok(words)
+        let Stored { buffer, words } = self.named(name)?;
+        let (buffer, words) = (buffer.clone(), *words);
+        let mut all = self.read_buffer(&buffer)?;
+        all.truncate(words);
+        Ok(all)
     }
 
     fn record(&mut self, plan: &Plan) -> Result<ProgramId> {
         let slots = self.slots(plan)?;
         let pending = self.kernels(plan)?;
+        let launches_of = |step: &Step| step.variant.as_ref().map_or(0, |variant| variant.launches.len());
+        let ends = plan.steps().iter().scan(0, |end, step| {
+            *end += launches_of(step);
+            Some(*end)
+        });
+        let ends: Vec<usize> = ends.collect();
         let align = self.gpu.device.limits().min_uniform_buffer_offset_alignment as usize;
         let mut bytes: Vec<u8> = Vec::new();
         let mut offsets = Vec::new();
@@ -248,15 +248,12 @@ impl Backend for GpuProgram {
             let resolve = |(pending, offset)| self.resolve(plan, pending, &slots, &parameters, offset);
             pending.into_iter().zip(offsets).map(resolve).collect::<Result<Vec<_>>>()
         })??;
-        self.recordings.push(Recording { launches, replay_ns: None, timed: 0 });
+        self.recordings.push(Recording { launches, ends, slots, replay_ns: None, timed: 0 });
         Ok(ProgramId(self.recordings.len() - 1))
     }
 
     fn replay(&mut self, program: ProgramId, times: usize) -> Result<()> {
-        let mut recording = std::mem::replace(
-            &mut self.recordings[program.0],
-            Recording { launches: Vec::new(), replay_ns: None, timed: 0 },
-        );
+        let mut recording = std::mem::take(&mut self.recordings[program.0]);
         let result = self.replay_recording(&mut recording, times);
         self.recordings[program.0] = recording;
         result
@@ -276,27 +273,66 @@ impl Backend for GpuProgram {
         self.guard_words = words;
     }
 
-    fn overrun(&mut self) -> Result<Option<String>> {
-        let mut names: Vec<String> = self.store.keys().cloned().collect();
-        names.sort();
-        for name in names {
-            let own = self.named(&name)?.words;
-            if self.read_all(&name)?[own..].iter().any(|&word| word != GUARD) {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
+    fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
+        let recording = std::mem::take(&mut self.recordings[program.0]);
+        let first = step.checked_sub(1).map_or(0, |before| recording.ends[before]);
+        let result = self.submit(recording.launches[first..recording.ends[step]].iter());
+        self.recordings[program.0] = recording;
+        result
+    }
+
+    fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>> {
+        let buffer = self.buffer_of(program, storage)?.clone();
+        self.read_buffer(&buffer)
+    }
+
+    fn storage_words(&self, program: ProgramId, storage: &Storage) -> Result<usize> {
+        Ok(self.buffer_of(program, storage)?.size() as usize / 4)
+    }
+
+    fn write_storage(&mut self, program: ProgramId, storage: &Storage, words: &[u32]) -> Result<()> {
+        let buffer = self.buffer_of(program, storage)?.clone();
+        self.write_buffer(&buffer, words)
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        self.wait()?;
+        self.store.clear();
+        self.shared.clear();
+        self.recordings.clear();
+        self.parameter_bytes = 0;
+        Ok(())
     }
 }
 
 impl GpuProgram {
-    /// All words of a buffer of the store, the guard words among them.
-    fn read_all(&mut self, name: &str) -> Result<Vec<u32>> {
-        let source = self.named(name)?.buffer.clone();
+    /// The buffer in which a recorded plan keeps a tensor.
+    fn buffer_of(&self, program: ProgramId, storage: &Storage) -> Result<&wgpu::Buffer> {
+        match storage {
+            Storage::Slot(slot) => Ok(&self.recordings[program.0].slots[*slot]),
+            Storage::Store(name) => Ok(&self.named(name)?.buffer),
+        }
+    }
+
+    fn write_buffer(&mut self, buffer: &wgpu::Buffer, words: &[u32]) -> Result<()> {
+        // In parts: each one is staged in host memory until the next submit.
+        const PART: usize = 16 << 20;
+        for (part, words) in words.chunks(PART / 4).enumerate() {
+            self.gpu.queue.write_buffer(buffer, (part * PART) as u64, bytemuck::cast_slice(words));
+            if words.len() == PART / 4 {
+                self.gpu.queue.submit([]);
+                self.wait_for(None)?;
+            }
+        }
+        self.gpu.check()
+    }
+
+    /// All words of a buffer.
+    fn read_buffer(&mut self, source: &wgpu::Buffer) -> Result<Vec<u32>> {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = self.buffer("read", source.size() as usize, usage)?;
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(&source, 0, &staging, 0, None);
+        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, None);
         let (send, receive) = std::sync::mpsc::channel();
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
             // The receiver waits below; if it is gone there is nobody to tell.
@@ -305,7 +341,7 @@ impl GpuProgram {
         let submitted = self.gpu.queue.submit([encoder.finish()]);
         self.wait_for(Some(submitted))?;
         self.in_flight.clear();
-        let unread = |problem: String| self.gpu.error(format!("cannot read {name}: {problem}"));
+        let unread = |problem: String| self.gpu.error(format!("cannot read a buffer: {problem}"));
         receive.recv().map_err(|e| unread(e.to_string()))?.map_err(|e| unread(e.to_string()))?;
         let words = {
             let mapped = staging.get_mapped_range(..).map_err(|e| unread(e.to_string()))?;

@@ -1,0 +1,369 @@
+//! Cases of some ops, and the walk over all their kernels on one device.
+
+use super::case::{CaseGraph, Direction};
+use super::kernel::BlockMember;
+use super::report::{CaseFailure, Report, Row};
+use super::walk::{Outcome, References};
+use crate::error::{Error, Result};
+use crate::gpu::{assemble, reflect};
+use crate::graph::Signature;
+use crate::kernel::{Binding, Constant, Shader, Target, Variant};
+use crate::op::{Case, OPS};
+use crate::session::Session;
+use std::fmt;
+
+/// How shader modules were made.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Modules {
+    /// With the run-time checks of array bounds and loops.
+    Checked,
+    /// Without them, as training runs.
+    Trusted,
+    /// There are none: the CPU executor.
+    Native,
+}
+
+impl Modules {
+    /// The word used in reports and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::Trusted => "trusted",
+            Self::Native => "native",
+        }
+    }
+}
+
+impl fmt::Display for Modules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native => f.write_str("native code"),
+            other => write!(f, "{} modules", other.name()),
+        }
+    }
+}
+
+/// A session to hold against the reference.
+pub struct Subject {
+    /// How its shader modules are made.
+    pub modules: Modules,
+    /// The device. It loses what it held.
+    pub session: Session,
+}
+
+impl Subject {
+    /// The CPU executor.
+    pub fn cpu() -> Self {
+        Self { modules: Modules::Native, session: Session::cpu() }
+    }
+
+    /// An adapter, opened with or without run-time checks.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn gpu(adapter: &crate::gpu::Adapter, checked: bool) -> Result<Self> {
+        let modules = if checked { Modules::Checked } else { Modules::Trusted };
+        Ok(Self { modules, session: Session::gpu(adapter.open(checked)?) })
+    }
+}
+
+/// A Rust struct that a shader's parameter block must be laid out as.
+#[derive(Clone, Debug)]
+pub(super) struct BlockLayout {
+    pub(super) shader: Shader,
+    pub(super) constants: Vec<(&'static str, Constant)>,
+    pub(super) members: &'static [BlockMember],
+    pub(super) size_bytes: usize,
+}
+
+impl BlockLayout {
+    fn check(&self) -> Result<()> {
+        let wrong = |problem: String| Error::Shader { name: self.shader.name.to_owned(), problem };
+        let layout = reflect(self.shader, &assemble(self.shader, &self.constants)?)?;
+        let declared: Vec<String> = layout
+            .parameters
+            .iter()
+            .map(|(name, offset, kind)| member(name, *offset as usize, wgsl_kind(*kind)))
+            .collect();
+        let given: Vec<String> = self.members.iter().map(|m| member(m.name, m.offset_bytes, m.kind)).collect();
+        if let Some(at) = (0..declared.len().max(given.len())).find(|&i| declared.get(i) != given.get(i)) {
+            let side = |members: &[String]| members.get(at).map_or("nothing", String::as_str).to_owned();
+            let (declared, given) = (side(&declared), side(&given));
+            return Err(wrong(format!("parameter block: member {at} is {declared} in WGSL and {given} in Rust")));
+        }
+        if layout.parameters_bytes as usize != self.size_bytes {
+            let (declared, given) = (layout.parameters_bytes, self.size_bytes);
+            return Err(wrong(format!("parameter block: {declared} bytes in WGSL and {given} in Rust")));
+        }
+        Ok(())
+    }
+}
+
+fn member(name: &str, offset_bytes: usize, kind: &str) -> String {
+    format!("{name}: {kind} at byte {offset_bytes}")
+}
+
+fn wgsl_kind(kind: naga::ScalarKind) -> &'static str {
+    match kind {
+        naga::ScalarKind::Uint => "u32",
+        naga::ScalarKind::Sint => "i32",
+        naga::ScalarKind::Float => "f32",
+        _ => "another kind",
+    }
+}
+
+/// One op of a suite.
+#[derive(Clone, Debug)]
+pub struct SuiteOp {
+    /// Its name in reports.
+    pub name: String,
+    /// Its cases.
+    pub cases: Vec<Case>,
+}
+
+/// What to run of a suite; empty parts mean everything.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Name of an op.
+    pub op: Option<String>,
+    /// Name of a kernel.
+    pub variant: Option<String>,
+    /// A case's label, or a part of it where no label is equal.
+    pub case: Option<String>,
+    /// Forward or backward.
+    pub direction: Option<Direction>,
+}
+
+/// Ops with their cases.
+#[derive(Clone, Debug, Default)]
+pub struct Suite {
+    ops: Vec<SuiteOp>,
+    layouts: Vec<BlockLayout>,
+    variant: Option<String>,
+    direction: Option<Direction>,
+}
+
+impl Suite {
+    /// Every built-in op.
+    pub fn built_in() -> Self {
+        let ops = OPS.iter().map(|op| SuiteOp { name: op.name.to_owned(), cases: (op.cases)() });
+        Self { ops: ops.collect(), ..Self::default() }
+    }
+
+    /// One op of your own.
+    pub fn of(name: impl Into<String>, cases: Vec<Case>) -> Self {
+        Self { ops: vec![SuiteOp { name: name.into(), cases }], ..Self::default() }
+    }
+
+    pub(super) fn with_layouts(mut self, layouts: Vec<BlockLayout>) -> Self {
+        self.layouts = layouts;
+        self
+    }
+
+    /// The ops.
+    pub fn ops(&self) -> &[SuiteOp] {
+        &self.ops
+    }
+
+    /// The part of the suite that `filter` names.
+    ///
+    /// # Errors
+    /// If there is no such op or case, with those that there are.
+    pub fn filtered(mut self, filter: &Filter) -> Result<Self> {
+        if let Some(op) = &filter.op {
+            let names: Vec<String> = self.ops.iter().map(|o| o.name.clone()).collect();
+            self.ops.retain(|o| o.name == *op);
+            if self.ops.is_empty() {
+                return Err(Error::setting("--op", format!("there is no op {op}; there are {}", names.join(", "))));
+            }
+        }
+        if let Some(label) = &filter.case {
+            let exact = self.ops.iter().flat_map(|o| &o.cases).any(|case| case.label == *label);
+            let fits = |case: &Case| if exact { case.label == *label } else { case.label.contains(label.as_str()) };
+            self.ops.iter_mut().for_each(|o| o.cases.retain(fits));
+            self.ops.retain(|o| !o.cases.is_empty());
+            if self.ops.is_empty() {
+                return Err(Error::setting("--case", format!("no case has \"{label}\" in its label")));
+            }
+        }
+        self.variant.clone_from(&filter.variant);
+        self.direction = filter.direction;
+        Ok(self)
+    }
+
+    /// Checks every shader that a case launches, without a device: valid WGSL (errors carry the place in the
+    /// source), parameter block and bindings as the launch gives them, inputs only read, within WebGPU's default
+    /// limits, and expressible in SPIR-V, MSL and HLSL where it uses no more than WebGPU's own WGSL. Returns the
+    /// number of launches checked.
+    ///
+    /// # Errors
+    /// What is wrong with the first shader that fails.
+    pub fn check_shaders(&self) -> Result<usize> {
+        self.layouts.iter().try_for_each(BlockLayout::check)?;
+        let mut checked = 0;
+        for target in [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER] {
+            for case in self.ops.iter().flat_map(|op| &op.cases) {
+                let (inputs, outputs) = (case.input_types(), case.output_types()?);
+                for variant in case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target) {
+                    checked += check_launches(&variant, &target)?;
+                }
+            }
+        }
+        Ok(checked)
+    }
+
+    /// For a plain `#[test]`: checks the shaders, and runs the suite on every adapter, with and without run-time
+    /// checks in the shader modules. Where tests should be reported as ignored for want of an adapter, use
+    /// [`super::test_main`].
+    ///
+    /// # Panics
+    /// With the table and what failed; and where there is no adapter, since then nothing has been shown.
+    pub fn assert_everywhere(&self) {
+        let fail = |problem: String| panic!("{problem}");
+        if let Err(error) = self.check_shaders() {
+            fail(error.to_string());
+        }
+        let adapters = crate::gpu::adapters();
+        if adapters.is_empty() {
+            fail("no Vulkan, Metal or DX12 adapter: install a driver (on Debian mesa-vulkan-drivers is one for any processor)".to_owned());
+        }
+        for adapter in adapters {
+            for checked in [true, false] {
+                match Subject::gpu(&adapter, checked).and_then(|mut subject| self.run(&mut subject, || {})) {
+                    Ok(report) if report.failed() == 0 && report.checked() > 0 => {}
+                    Ok(report) => fail(report.to_string()),
+                    Err(error) => fail(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Number of cases, to show progress against.
+    pub fn cases(&self) -> usize {
+        self.ops.iter().map(|op| op.cases.len()).sum()
+    }
+
+    /// Runs every case with every kernel of the subject's device, forward, and backward where the case names
+    /// gradients. Calls `done` after each case.
+    ///
+    /// # Errors
+    /// If an op cannot take its own case, or if no kernel has the name that was asked for.
+    pub fn run(&self, subject: &mut Subject, mut done: impl FnMut()) -> Result<Report> {
+        let mut report = Report { device: subject.session.device().to_owned(), ..Report::default() };
+        for op in &self.ops {
+            for case in &op.cases {
+                for direction in [Direction::Forward, Direction::Backward] {
+                    let skipped = direction == Direction::Backward && case.gradients.is_empty();
+                    if !skipped && self.direction.is_none_or(|wanted| wanted == direction) {
+                        self.run_case(op, case, direction, subject, &mut report)?;
+                    }
+                }
+                done();
+            }
+        }
+        if let Some(name) = self.variant.as_ref().filter(|_| report.rows.is_empty()) {
+            return Err(Error::setting("--variant", format!("no case has a kernel {name} on this device")));
+        }
+        Ok(report)
+    }
+
+    fn run_case(
+        &self,
+        op: &SuiteOp,
+        case: &Case,
+        direction: Direction,
+        subject: &mut Subject,
+        report: &mut Report,
+    ) -> Result<()> {
+        let graph = CaseGraph::new(case, direction)?;
+        let mut references = References::default();
+        for variant in graph.variants(subject.session.target())? {
+            if self.variant.as_ref().is_some_and(|wanted| variant.is_none_or(|name| name != wanted)) {
+                continue;
+            }
+            let found = graph.walk(&mut subject.session, variant, &mut references);
+            let modules = subject.modules;
+            let failure = match &found {
+                Ok(outcomes) => failure_of(outcomes),
+                Err(error) => Some((case.op.name().to_owned(), error.to_string(), None, Vec::new())),
+            };
+            let failed = usize::from(failure.is_some());
+            let outcomes = found.unwrap_or_default();
+            let name = variant.or_else(|| outcomes.first().map(|outcome| outcome.variant)).unwrap_or("cpu");
+            let worst =
+                outcomes.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio).then(a.tolerance.total_cmp(&b.tolerance)));
+            report.count(Row {
+                op: op.name.clone(),
+                variant: name,
+                direction,
+                modules,
+                cases: 1,
+                failed,
+                worst: worst.map_or(0.0, |w| w.worst),
+                tolerance: worst.map_or(0.0, |w| w.tolerance),
+                ratio: worst.map_or(0.0, |w| w.ratio),
+            });
+            if let Some((step_op, what, mismatch, launches)) = failure {
+                let seeds = (0..case.inputs.len()).map(|i| case.seed(i)).collect();
+                let (op, case) = (op.name.clone(), case.label.clone());
+                report.failures.push(CaseFailure {
+                    op,
+                    variant,
+                    direction,
+                    modules,
+                    case,
+                    step_op,
+                    what,
+                    mismatch,
+                    launches,
+                    seeds,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+type StepFailure = (String, String, Option<super::Mismatch>, Vec<String>);
+
+fn failure_of(outcomes: &[Outcome]) -> Option<StepFailure> {
+    let outcome = outcomes.iter().find(|outcome| outcome.failure.is_some())?;
+    let failure = outcome.failure.clone()?;
+    Some((outcome.op.to_owned(), failure.what, failure.mismatch, failure.launches))
+}
+
+/// Most workgroups that WebGPU launches along one axis.
+const MAX_WORKGROUPS: u32 = 65_535;
+
+fn check_launches(variant: &Variant, target: &Target) -> Result<usize> {
+    for launch in &variant.launches {
+        let wrong = |problem: String| Error::Shader { name: launch.shader.name.to_owned(), problem };
+        let text = assemble(launch.shader, &launch.constants)?;
+        let layout = reflect(launch.shader, &text)?;
+        layout.parameter_words(launch)?;
+        let invocations: u32 = layout.workgroup_size.iter().product();
+        if invocations > target.max_invocations {
+            return Err(wrong(format!(
+                "{invocations} invocations in a workgroup, WebGPU allows {}",
+                target.max_invocations
+            )));
+        }
+        if layout.workgroup_bytes > target.workgroup_memory_bytes {
+            let (bytes, limit) = (layout.workgroup_bytes, target.workgroup_memory_bytes);
+            return Err(wrong(format!("{bytes} bytes of workgroup memory, WebGPU allows {limit}")));
+        }
+        if layout.storage_written.len() > target.max_storage_buffers as usize {
+            let (buffers, limit) = (layout.storage_written.len(), target.max_storage_buffers);
+            return Err(wrong(format!("{buffers} storage buffers, WebGPU allows {limit}")));
+        }
+        if !launch.workgroups.iter().all(|n| (1..=MAX_WORKGROUPS).contains(n)) {
+            return Err(wrong(format!("{:?} workgroups, each axis takes 1 to {MAX_WORKGROUPS}", launch.workgroups)));
+        }
+        for (at, (binding, &written)) in launch.bindings.iter().zip(&layout.storage_written).enumerate() {
+            if matches!(binding, Binding::Input(_)) && written {
+                return Err(wrong(format!("binding {} is an input and declared read_write", at + 1)));
+            }
+        }
+    }
+    Ok(variant.launches.len())
+}

@@ -1,0 +1,59 @@
+//! Suites as trials of `cargo test`.
+
+use super::suite::{Subject, Suite, SuiteOp};
+use crate::gpu::adapters;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+
+/// Set to `1`, a missing adapter fails tests that need one; else they are reported as ignored.
+const REQUIRE_GPU: &str = "DEGRAIN_REQUIRE_GPU";
+
+/// The `main` of a test target with `harness = false`: runs the [`trials`] of a suite under the flags of
+/// `cargo test`.
+pub fn test_main(suite: &Suite) -> ExitCode {
+    libtest_mimic::run(&Arguments::from_args(), trials(suite)).exit_code()
+}
+
+/// One trial for each op of a suite and each of: its shaders, without a device; the CPU executor; every adapter, with
+/// and without run-time checks in the shader modules. Without an adapter there is one trial for each op that is
+/// reported as ignored, or fails where the environment has `DEGRAIN_REQUIRE_GPU=1`.
+pub fn trials(suite: &Suite) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let adapters = adapters();
+    let required = std::env::var(REQUIRE_GPU).is_ok_and(|value| value == "1");
+    for (i, adapter) in adapters.iter().enumerate() {
+        eprintln!("gpu {i}: {} ({}, {})", adapter.name(), adapter.backend(), adapter.driver());
+    }
+    for op in suite.ops() {
+        let SuiteOp { name, cases } = op.clone();
+        let of = move |cases| Suite::of(name.clone(), cases);
+        let (shaders, cpu) = (of(cases.clone()), of(cases.clone()));
+        trials.push(Trial::test(format!("shaders::{}", op.name), move || Ok(shaders.check_shaders().map(|_| ())?)));
+        trials.push(Trial::test(format!("cpu::{}", op.name), move || run(&cpu, Subject::cpu())));
+        if adapters.is_empty() {
+            let missing =
+                || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
+            trials.push(Trial::test(format!("gpu::{}", op.name), missing).with_ignored_flag(!required));
+        }
+        for (i, adapter) in adapters.iter().enumerate() {
+            for checked in [true, false] {
+                let kind = if checked { "checked" } else { "trusted" };
+                let (suite, adapter) = (of(cases.clone()), adapter.clone());
+                let test = move || run(&suite, Subject::gpu(&adapter, checked)?);
+                trials.push(Trial::test(format!("gpu::{i}::{kind}::{}", op.name), test));
+            }
+        }
+    }
+    trials
+}
+
+fn run(suite: &Suite, mut subject: Subject) -> Result<(), Failed> {
+    if suite.cases() == 0 {
+        return Err(Failed::from("the op has no cases"));
+    }
+    let report = suite.run(&mut subject, || {})?;
+    if report.checked() == 0 {
+        return Err(Failed::from("no kernel was run"));
+    }
+    if report.failed() == 0 { Ok(()) } else { Err(Failed::from(report.to_string())) }
+}
