@@ -64,6 +64,16 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// Validation ran to its end and found something wrong.
+    #[error("validation on {device}: {failed} of {checked} checks failed")]
+    Validation {
+        /// The device.
+        device: String,
+        /// Checks that failed.
+        failed: usize,
+        /// Checks that ran.
+        checked: usize,
+    },
     /// Training cannot go on.
     #[error("training stopped at step {step}: {problem}")]
     Training {

@@ -43,33 +43,45 @@ pub(super) fn quiet_drivers() {
 /// # Errors
 /// A device that is not there, with the list of those that are, or one that its driver does not open.
 pub(super) fn open(wanted: &str, console: &Console) -> Result<Session> {
+    // Kernels are tested with runtime checks on and off; a development build keeps them.
+    open_with(wanted, console, Session::cpu, |adapter| Ok(Session::gpu(adapter.open(cfg!(debug_assertions))?)))
+}
+
+/// As [`open`], in the caller's own way: `cpu` makes what stands for the CPU executor, `gpu` opens an adapter.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_with<T>(
+    wanted: &str,
+    console: &Console,
+    cpu: impl FnOnce() -> T,
+    gpu: impl Fn(&Adapter) -> Result<T>,
+) -> Result<T> {
     if wanted.eq_ignore_ascii_case("cpu") {
-        return Ok(Session::cpu());
+        return Ok(cpu());
     }
     let adapters = adapters();
     let candidates: Vec<Candidate> = adapters.iter().map(Candidate::of).collect();
+    let open_adapter = |index: usize| {
+        let adapter = adapters.get(index).ok_or_else(|| problem("auto", "the device is gone"))?;
+        gpu(adapter)
+    };
     if !is_auto(wanted) {
         return match named(wanted, &candidates)? {
-            Choice::Cpu => Ok(Session::cpu()),
-            Choice::Adapter(index) => open_adapter(&adapters, index),
+            Choice::Cpu => Ok(cpu()),
+            Choice::Adapter(index) => open_adapter(index),
         };
     }
     let mut refusals = Vec::new();
     for index in automatic(&candidates) {
-        match open_adapter(&adapters, index) {
-            Ok(session) => return Ok(session),
+        match open_adapter(index) {
+            Ok(opened) => return Ok(opened),
             Err(error) => refusals.push(error.to_string()),
         }
     }
     let why = if refusals.is_empty() { why_no_gpu(&candidates) } else { refusals.join("; ") };
     console.note(format_args!("computing on the CPU executor: {why}"));
-    Ok(Session::cpu())
-}
-
-fn open_adapter(adapters: &[Adapter], index: usize) -> Result<Session> {
-    let adapter = adapters.get(index).ok_or_else(|| problem("auto", "the device is gone"))?;
-    // Kernels are tested with runtime checks on and off; a development build keeps them.
-    Ok(Session::gpu(adapter.open(cfg!(debug_assertions))?))
+    Ok(cpu())
 }
 
 fn is_auto(wanted: &str) -> bool {

@@ -17,6 +17,7 @@ mod sheets;
 mod summary;
 mod train;
 mod train_flags;
+mod validate;
 
 use clap::{Args, Parser, Subcommand};
 use console::Console;
@@ -65,6 +66,8 @@ enum Command {
     Denoise(denoise::Flags),
     /// Exact PCA, the baseline of every autoencoder
     Pca(pca::Flags),
+    /// Hold every kernel on this device against the CPU reference
+    Validate(validate::Flags),
 }
 
 /// How a command ended, if not with an error.
@@ -106,6 +109,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Eval(flags) => eval::run(&flags, device, console).map(done),
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
+        Command::Validate(flags) => validate::run(&flags, device, console).map(done),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod row_log;
 pub mod run_dir;
 mod state;
 mod steps;
+pub mod synthetic;
 pub mod trainer;
 
 pub use checkpoint::{Array, Data, Weights};
@@ -17,4 +18,5 @@ pub use inference::{Evaluated, Inference, add_noise};
 pub use program::{step_bytes, step_plan};
 pub use row_log::{EpochRow, RowLog, StepRow};
 pub use run_dir::RunDir;
+pub use synthetic::{SyntheticLoss, SyntheticStep, synthetic_loss, synthetic_step};
 pub use trainer::Trainer;

@@ -119,19 +119,7 @@ impl Recipe<'_> {
     pub(super) fn graph(&self, phase: Phase, batch: usize, rows: usize, order_rows: usize) -> Result<Graph> {
         let mut graph = Graph::new();
         let clock = graph.persistent(Class::State, &names::clock(phase), Tick::clock())?;
-        let (clean, indices) = self.batch(&mut graph, phase, clock, batch, order_rows)?;
-        let noise_clock = match phase {
-            Phase::Training => clock,
-            Phase::Validation => graph.persistent(Class::State, names::FIXED_CLOCK, Tick::clock())?,
-        };
-        graph.set_label("noise");
-        let noisy = self.noise(&mut graph, phase, clean, indices, noise_clock)?;
-        let output = self.architecture.record(&mut graph, noisy)?.output;
-        graph.set_label("loss");
-        let loss = match self.preset.train.loss {
-            Loss::Mse => graph.apply_one(Mse, &[output, clean])?,
-            Loss::Bce => graph.apply_one(BceLogits, &[output, clean])?,
-        };
+        let loss = self.loss(&mut graph, phase, clock, batch, order_rows)?;
         let history = graph.persistent(Class::State, &names::losses(phase), TensorType::f32([HISTORY]))?;
         graph.apply_one(Record, &[loss, history, clock])?;
         if phase == Phase::Training {
@@ -141,6 +129,30 @@ impl Recipe<'_> {
         let word = |n: usize| u32::try_from(n).map_err(|_| Error::setting("data", "too many pictures to number"));
         graph.apply_one(Tick { batch: word(batch)?, rows: word(rows)? }, &[clock])?;
         Ok(graph)
+    }
+
+    /// Records a batch, its noise, the network and the loss, and returns the loss.
+    pub(super) fn loss(
+        &self,
+        graph: &mut Graph,
+        phase: Phase,
+        clock: TensorId,
+        batch: usize,
+        order_rows: usize,
+    ) -> Result<TensorId> {
+        let (clean, indices) = self.batch(graph, phase, clock, batch, order_rows)?;
+        let noise_clock = match phase {
+            Phase::Training => clock,
+            Phase::Validation => graph.persistent(Class::State, names::FIXED_CLOCK, Tick::clock())?,
+        };
+        graph.set_label("noise");
+        let noisy = self.noise(graph, phase, clean, indices, noise_clock)?;
+        let output = self.architecture.record(graph, noisy)?.output;
+        graph.set_label("loss");
+        match self.preset.train.loss {
+            Loss::Mse => graph.apply_one(Mse, &[output, clean]),
+            Loss::Bce => graph.apply_one(BceLogits, &[output, clean]),
+        }
     }
 
     fn batch(

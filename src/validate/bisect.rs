@@ -1,6 +1,6 @@
 //! The first launch of a graph that goes wrong on a device.
 
-use super::walk::{GUARD_WORDS, Outcome, References, walk_with};
+use super::walk::{Bounds, GUARD_WORDS, Outcome, References, walk_with};
 use crate::cpu::Oracle;
 use crate::error::Result;
 use crate::graph::Graph;
@@ -38,7 +38,8 @@ impl Bisection {
 }
 
 /// Runs a graph on a session and through the references, one step at a time, then on the session as a whole. `values`
-/// are the tensors of the store by name; the others start as zeros. The session loses what it held.
+/// are the tensors of the store by name; the others start as zeros. Absolute tolerances are narrowed to the size of
+/// each tensor's largest element. The session loses what it held.
 ///
 /// # Errors
 /// If the graph does not fit the device, or the device is lost.
@@ -49,7 +50,7 @@ pub fn bisect(session: &mut Session, graph: &Graph, values: &[(String, Array)]) 
     let mut drifts = Vec::new();
     let program = session.record_plan(&plan)?;
     write(session, values)?;
-    let walked = walk_with(session, &plan, program, &mut References::default(), |_| true)?;
+    let walked = walk_with(session, &plan, program, Bounds::OfTheValues, &mut References::default(), |_| true)?;
     let mut oracle = Oracle::new();
     for (name, array) in values {
         oracle.write(name, array.clone());

@@ -1,6 +1,6 @@
 //! A case as a graph, in one direction, and its check on one session with one kernel.
 
-use super::walk::{GUARD_WORDS, Outcome, References, walk_with};
+use super::walk::{Bounds, GUARD_WORDS, Outcome, References, walk_with};
 use crate::error::Result;
 use crate::graph::{Graph, Signature};
 use crate::kernel::Target;
@@ -116,7 +116,8 @@ impl CaseGraph {
                 session.write_array(name, array)?;
             }
         }
-        let walked = walk_with(session, &plan, program, references, |outcome| outcome.failure.is_none())?;
+        let walked =
+            walk_with(session, &plan, program, Bounds::OfTheOp, references, |outcome| outcome.failure.is_none())?;
         Ok(walked.outcomes)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::suite::{Subject, Suite, SuiteOp};
 use crate::gpu::adapters;
+use crate::graph::Signature;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
 
@@ -14,8 +15,8 @@ pub fn test_main(suite: &Suite) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials(suite)).exit_code()
 }
 
-/// One trial for each op of a suite and each of: its shaders, without a device; the CPU executor; every adapter, with
-/// and without run-time checks in the shader modules. Without an adapter there is one trial for each op that is
+/// One trial for each op of a suite and each of: its shaders, without a device; the CPU executor, where it has a
+/// kernel for the op; every adapter, with and without run-time checks in the shader modules. Without an adapter there is one trial for each op that is
 /// reported as ignored, or fails where the environment has `DEGRAIN_REQUIRE_GPU=1`.
 pub fn trials(suite: &Suite) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -29,7 +30,9 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
         let of = move |cases| Suite::of(name.clone(), cases);
         let (shaders, cpu) = (of(cases.clone()), of(cases.clone()));
         trials.push(Trial::test(format!("shaders::{}", op.name), move || Ok(shaders.check_shaders().map(|_| ())?)));
-        trials.push(Trial::test(format!("cpu::{}", op.name), move || run(&cpu, Subject::cpu())));
+        if has_cpu_kernel(op) {
+            trials.push(Trial::test(format!("cpu::{}", op.name), move || run(&cpu, Subject::cpu())));
+        }
         if adapters.is_empty() {
             let missing =
                 || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
@@ -45,6 +48,17 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
         }
     }
     trials
+}
+
+/// Whether the CPU executor has a kernel for an op; else it runs the reference, and a trial would show nothing.
+fn has_cpu_kernel(op: &SuiteOp) -> bool {
+    let small = op.cases.iter().find(|case| !case.large);
+    small.is_some_and(|case| {
+        let Ok(outputs) = case.output_types() else { return true };
+        let inputs = case.input_types();
+        let words: Vec<Vec<u32>> = case.arrays().iter().zip(&inputs).map(|(array, ty)| array.to_words(ty)).collect();
+        crate::cpu::has_kernel(case.op.as_ref(), &Signature { inputs: &inputs, outputs: &outputs }, &words)
+    })
 }
 
 fn run(suite: &Suite, mut subject: Subject) -> Result<(), Failed> {

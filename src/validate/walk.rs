@@ -67,7 +67,7 @@ pub(super) const GUARD_WORDS: usize = 64;
 /// # Errors
 /// If the device is lost.
 pub fn walk(session: &mut Session, plan: &Plan, program: ProgramId) -> Result<Vec<Outcome>> {
-    Ok(walk_with(session, plan, program, &mut References::default(), |_| true)?.outcomes)
+    Ok(walk_with(session, plan, program, Bounds::OfTheOp, &mut References::default(), |_| true)?.outcomes)
 }
 
 /// As [`walk`], with references that were computed before, and until `go_on` says no.
@@ -75,11 +75,12 @@ pub(super) fn walk_with(
     session: &mut Session,
     plan: &Plan,
     program: ProgramId,
+    bounds: Bounds,
     references: &mut References,
     mut go_on: impl FnMut(&Outcome) -> bool,
 ) -> Result<Walked> {
     let mut walker =
-        Walker { session, plan, program, values: vec![None; plan.tensors().len()], references, failure: None };
+        Walker { session, plan, program, bounds, values: vec![None; plan.tensors().len()], references, failure: None };
     walker.references.of_step.resize_with(plan.steps().len(), || None);
     let mut outcomes = Vec::new();
     for (number, step) in plan.steps().iter().enumerate() {
@@ -107,6 +108,33 @@ pub(super) fn walk_with(
     Ok(Walked { outcomes, values: walker.values })
 }
 
+/// How wide the absolute part of a tolerance is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Bounds {
+    /// As the op states it, for values around one.
+    OfTheOp,
+    /// Narrowed to the largest expected element where that is less than one: the gradients of a whole network are so
+    /// small that any value of theirs would pass else.
+    OfTheValues,
+}
+
+impl Bounds {
+    fn of(self, tolerance: Tolerance, expected: &Array) -> Tolerance {
+        let largest = expected.f64().iter().filter(|e| e.is_finite()).fold(0.0f64, |m, e| m.max(e.abs()));
+        let narrow = |atol: f64| match self {
+            Self::OfTheOp => atol,
+            // Numbers below the least normal one may count as zero on a device.
+            Self::OfTheValues => (atol * largest.min(1.0)).max(f64::from(f32::MIN_POSITIVE)),
+        };
+        match tolerance {
+            Tolerance::Exact => Tolerance::Exact,
+            Tolerance::Close { rtol, atol } => Tolerance::Close { rtol, atol: narrow(atol) },
+            Tolerance::Sum { terms, rtol, atol } if atol > 0.0 => Tolerance::Sum { terms, rtol, atol: narrow(atol) },
+            plain => plain,
+        }
+    }
+}
+
 /// What a walk saw.
 pub(super) struct Walked {
     pub(super) outcomes: Vec<Outcome>,
@@ -118,6 +146,7 @@ struct Walker<'a> {
     session: &'a mut Session,
     plan: &'a Plan,
     program: ProgramId,
+    bounds: Bounds,
     /// Words of each tensor when it was first seen.
     values: Vec<Option<Vec<u32>>>,
     references: &'a mut References,
@@ -135,7 +164,9 @@ impl Walker<'_> {
         let mut total = Comparison::empty();
         for (o, words) in first.iter().enumerate() {
             let got = Array::from_words(words, &output_types[o]);
-            let found = compare(&reference.outputs[o], &got, reference.tolerances[o], reference.magnitudes[o].as_ref());
+            let expected = &reference.outputs[o];
+            let tolerance = self.bounds.of(reference.tolerances[o], expected);
+            let found = compare(expected, &got, tolerance, reference.magnitudes[o].as_ref());
             if let Some(failure) = &found.failure {
                 let at = found.mismatch.as_ref().map_or(String::new(), |m| coordinates(m.index, &output_types[o]));
                 self.fail(format!("output {o}{at}, {failure}"), found.mismatch.clone());

@@ -1,0 +1,82 @@
+//! A preset's training step on synthetic pictures: for validation and profiles, where no data set is at hand.
+
+use super::program::{Phase, Recipe, ResidentData, names};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::kernel::Target;
+use crate::model::{Architecture, Preset};
+use crate::op::Tick;
+use crate::tensor::{Array, Class};
+use rand::{RngExt, SeedableRng};
+
+/// A graph, and what the tensors of its store hold before it runs; those not named hold zeros.
+#[derive(Clone, Debug)]
+pub struct SyntheticStep {
+    /// What is recorded.
+    pub graph: Graph,
+    /// Values by name.
+    pub values: Vec<(String, Array)>,
+}
+
+/// The loss of a step, with its gradients.
+#[derive(Clone, Debug)]
+pub struct SyntheticLoss {
+    /// Forward and backward pass, without the update.
+    pub step: SyntheticStep,
+    /// Name of the loss.
+    pub loss: String,
+    /// Names of each parameter and of its gradient.
+    pub gradients: Vec<[String; 2]>,
+}
+
+/// One whole training step of a preset, from its first weights, on `batch` pictures of random bytes.
+///
+/// # Errors
+/// If the preset cannot work, or its pictures do not fit the target.
+pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<SyntheticStep> {
+    let architecture = preset.architecture()?;
+    let data = ResidentData::new(architecture.input, batch, true, target)?;
+    let recipe = Recipe { preset, architecture: &architecture, data: &data };
+    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
+    Ok(SyntheticStep { graph, values: values(preset, &architecture, batch) })
+}
+
+/// The loss of such a step and its gradient with respect to every parameter.
+///
+/// # Errors
+/// If the preset cannot work.
+pub fn synthetic_loss(preset: &Preset, batch: usize) -> Result<SyntheticLoss> {
+    let architecture = preset.architecture()?;
+    let data = ResidentData::new(architecture.input, batch, true, None)?;
+    let recipe = Recipe { preset, architecture: &architecture, data: &data };
+    let mut graph = Graph::new();
+    let clock = graph.persistent(Class::State, &names::clock(Phase::Training), Tick::clock())?;
+    let loss = recipe.loss(&mut graph, Phase::Training, clock, batch, batch)?;
+    graph.keep(loss, "loss")?;
+    let parameters = architecture.record_parameters(&mut graph)?;
+    let mut gradients = Vec::new();
+    for (&parameter, gradient) in parameters.iter().zip(graph.gradients(loss, &parameters)?) {
+        let parameter = graph.tensors()[parameter.index()].name.clone();
+        let name = format!("gradient.{parameter}");
+        graph.keep(gradient, &name)?;
+        gradients.push([parameter, name]);
+    }
+    let step = SyntheticStep { graph, values: values(preset, &architecture, batch) };
+    Ok(SyntheticLoss { step, loss: "loss".to_owned(), gradients })
+}
+
+fn values(preset: &Preset, architecture: &Architecture, batch: usize) -> Vec<(String, Array)> {
+    let reals = |values: Vec<f32>| Array::F64(values.into_iter().map(f64::from).collect());
+    let mut rng = rand_pcg::Pcg64::seed_from_u64(preset.train.seed);
+    let bytes: Vec<u8> = (0..batch * architecture.input.iter().product::<usize>()).map(|_| rng.random()).collect();
+    let mut values = vec![
+        (names::chunk(0), Array::U8(bytes)),
+        (names::order(Phase::Training), Array::U32((0..batch as u32).collect())),
+        (names::LEARNING_RATE.to_owned(), reals(vec![preset.train.lr as f32])),
+    ];
+    values.extend(architecture.parameters().map(|p| {
+        let drawn = preset.model.init.draw(preset.train.seed, p);
+        (p.name.clone(), reals(drawn))
+    }));
+    values
+}
