@@ -51,6 +51,20 @@ pub(crate) fn tanh(x: f32) -> f32 {
     (-m / (m + 2.0)).copysign(x)
 }
 
+/// ln(1 + e^x) = max(x, 0) + ln(1 + u) with u = e^-|x|; ln(1 + u) as the series of 2 artanh(u / (2 + u)), whose eighth
+/// term is below 2^-24 of the sum.
+#[inline(always)]
+pub(crate) fn softplus(x: f32) -> f32 {
+    let u = exp(-x.abs());
+    let s = u / (2.0 + u);
+    let q = s * s;
+    let mut p = 1.0 / 13.0;
+    for c in [1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0] {
+        p = p * q + c;
+    }
+    x.max(0.0) + 2.0 * s * p
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,11 +72,12 @@ mod tests {
     #[test]
     fn functions_are_exact_to_a_few_ulp() {
         type Pair = (&'static str, fn(f32) -> f32, fn(f64) -> f64);
-        let functions: [Pair; 4] = [
+        let functions: [Pair; 5] = [
             ("exp", exp, f64::exp),
             ("exp_m1", exp_m1, f64::exp_m1),
             ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
             ("tanh", tanh, f64::tanh),
+            ("softplus", softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
         ];
         for (name, fast, exact) in functions {
             for i in -400_000..=400_000 {

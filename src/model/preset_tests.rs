@@ -49,7 +49,7 @@ fn settings_are_those_of_the_originals() {
     assert_eq!((default.train.noise, default.data.offset), (Noise::Gaussian { sigma: 0.3 }, -0.5));
     let conv = Preset::load("lfw-conv").unwrap();
     let activations: Vec<_> = conv.model.encoder.iter().chain(&conv.model.decoder).map(Layer::activation).collect();
-    assert_eq!(activations.iter().filter(|&&activation| activation == Some(Activation::Elu)).count(), 7);
+    assert_eq!(activations.iter().filter(|&&activation| activation == Some(Activation::ELU)).count(), 7);
     assert_eq!(activations.last(), Some(&Some(Activation::Linear)));
 }
 

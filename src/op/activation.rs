@@ -2,40 +2,94 @@
 
 use super::{Case, Values, conv_kernels, expect_f32, expect_inputs, expect_same};
 use crate::cpu::vector::{self, wide};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// Source of the snippet that kernels with an activation as epilogue are joined with.
 pub(super) const SNIPPET: &str = include_str!("../../shaders/activation.wgsl");
 
-/// A function applied to each element. All are monotonic with a slope of at most one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A function applied to each element. All are monotonic, so that the output tells which branch was taken.
+///
+/// As a text (in preset files): `linear`, `relu`, `elu` (alpha 1), `elu:ALPHA`, `leaky_relu:SLOPE`, `sigmoid`, `tanh`,
+/// `softplus`.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Activation {
     /// `x`.
     #[default]
     Linear,
     /// `max(x, 0)`.
     Relu,
-    /// `x` above zero, `exp(x) - 1` below (alpha = 1).
-    Elu,
+    /// `x` above zero, `alpha (exp(x) - 1)` below; see [`Activation::ELU`].
+    Elu {
+        /// Minus the limit on the left; finite and not negative.
+        alpha: f32,
+    },
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// Hyperbolic tangent.
     Tanh,
+    /// `x` above zero, `slope x` below.
+    LeakyRelu {
+        /// Slope on the left; finite and not negative.
+        slope: f32,
+    },
+    /// `ln(1 + exp(x))`.
+    Softplus,
 }
 
 impl Activation {
-    /// Every activation but the identity.
-    pub const NONLINEAR: [Self; 4] = [Self::Relu, Self::Elu, Self::Sigmoid, Self::Tanh];
+    /// The ELU of alpha 1, the usual one.
+    pub const ELU: Self = Self::Elu { alpha: 1.0 };
 
-    /// Number of this activation in the shaders.
-    pub(super) fn constant(self) -> (&'static str, Constant) {
-        ("ACTIVATION", Constant::U32(self as u32))
+    /// Every activation but the identity, those with a coefficient at two values.
+    pub const NONLINEAR: [Self; 8] = [
+        Self::Relu,
+        Self::ELU,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::LeakyRelu { slope: 0.01 },
+        Self::Softplus,
+        Self::Elu { alpha: 2.5 },
+        Self::LeakyRelu { slope: 1.5 },
+    ];
+
+    /// Number and coefficient of this activation in the shaders.
+    pub(super) fn constants(self) -> [(&'static str, Constant); 2] {
+        let number = match self {
+            Self::Linear => 0,
+            Self::Relu => 1,
+            Self::Elu { .. } => 2,
+            Self::Sigmoid => 3,
+            Self::Tanh => 4,
+            Self::LeakyRelu { .. } => 5,
+            Self::Softplus => 6,
+        };
+        [("ACTIVATION", Constant::U32(number)), ("COEFFICIENT", Constant::F32(self.coefficient().unwrap_or(1.0)))]
+    }
+
+    /// Alpha or slope.
+    fn coefficient(self) -> Option<f32> {
+        match self {
+            Self::Elu { alpha: c } | Self::LeakyRelu { slope: c } => Some(c),
+            _ => None,
+        }
+    }
+
+    /// Whether the coefficient, if any, keeps the function monotonic.
+    fn check(self, op: &str) -> Result<()> {
+        match self.coefficient() {
+            Some(c) if !c.is_finite() || c < 0.0 => {
+                Err(Error::shape(op, "a finite coefficient of at least 0", format!("{self}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The formula.
@@ -43,10 +97,12 @@ impl Activation {
         match self {
             Self::Linear => x,
             Self::Relu => x.max(0.0),
-            Self::Elu if x > 0.0 => x,
-            Self::Elu => x.exp_m1(),
+            Self::Elu { .. } | Self::LeakyRelu { .. } if x > 0.0 => x,
+            Self::Elu { alpha } => f64::from(alpha) * x.exp_m1(),
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::Tanh => x.tanh(),
+            Self::LeakyRelu { slope } => f64::from(slope) * x,
+            Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         }
     }
 
@@ -56,11 +112,15 @@ impl Activation {
         match self {
             Self::Linear => {}
             Self::Relu => wide(|| values.iter_mut().for_each(|x| *x = x.max(0.0))),
-            Self::Elu => {
-                wide(|| values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { vector::exp_m1(*x) }));
+            Self::Elu { alpha } => {
+                wide(|| values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { alpha * vector::exp_m1(*x) }));
             }
             Self::Sigmoid => wide(|| values.iter_mut().for_each(|x| *x = vector::sigmoid(*x))),
             Self::Tanh => wide(|| values.iter_mut().for_each(|x| *x = vector::tanh(*x))),
+            Self::LeakyRelu { slope } => {
+                wide(|| values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { slope * *x }));
+            }
+            Self::Softplus => wide(|| values.iter_mut().for_each(|x| *x = vector::softplus(*x))),
         }
     }
 
@@ -70,21 +130,35 @@ impl Activation {
         match self {
             Self::Linear => pairs.for_each(|(dx, (dy, _))| *dx = *dy),
             Self::Relu => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = if *y > 0.0 { *dy } else { 0.0 })),
-            Self::Elu => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * (1.0 + y.min(0.0)))),
+            Self::Elu { alpha } => {
+                wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * if *y > 0.0 { 1.0 } else { y + alpha }));
+            }
             Self::Sigmoid => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * (y * (1.0 - y)))),
             Self::Tanh => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * (1.0 - y * y))),
+            Self::LeakyRelu { slope } => {
+                wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * if *y > 0.0 { 1.0 } else { slope }));
+            }
+            Self::Softplus => wide(|| pairs.for_each(|(dx, (dy, y))| *dx = dy * -vector::exp_m1(-y))),
         }
     }
 
-    /// Derivative at `x`, given `y = f(x)`.
+    /// Derivative at `x`, given `y = f(x)`; at the kink of a ReLU, leaky ReLU or ELU the one from the left.
     fn slope(self, y: f64) -> f64 {
         match self {
             Self::Linear => 1.0,
             Self::Relu => f64::from(u8::from(y > 0.0)),
-            Self::Elu => 1.0 + y.min(0.0),
+            Self::Elu { .. } | Self::LeakyRelu { .. } if y > 0.0 => 1.0,
+            Self::Elu { alpha } => y + f64::from(alpha),
             Self::Sigmoid => y * (1.0 - y),
             Self::Tanh => 1.0 - y * y,
+            Self::LeakyRelu { slope } => f64::from(slope),
+            Self::Softplus => -(-y).exp_m1(),
         }
+    }
+
+    /// The largest slope anywhere: how much an error before the activation may grow.
+    pub(super) fn steepest(self) -> f64 {
+        f64::from(self.coefficient().unwrap_or(1.0)).max(1.0)
     }
 
     /// Replaces `gradient` with the gradient before the activation, given its output `y`.
@@ -105,20 +179,67 @@ impl Activation {
     pub(super) fn tolerance(self) -> Tolerance {
         match self {
             Self::Linear | Self::Relu => Tolerance::Exact,
+            // One product: half a unit in the last place, or a subnormal flushed to zero.
+            Self::LeakyRelu { .. } => {
+                Tolerance::Close { rtol: f64::from(f32::EPSILON), atol: f64::from(f32::MIN_POSITIVE) }
+            }
             _ => Tolerance::TRANSCENDENTAL,
         }
     }
 }
 
-impl std::fmt::Display for Activation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Linear => "linear",
-            Self::Relu => "relu",
-            Self::Elu => "elu",
-            Self::Sigmoid => "sigmoid",
-            Self::Tanh => "tanh",
-        })
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linear => f.write_str("linear"),
+            Self::Relu => f.write_str("relu"),
+            Self::Elu { alpha: 1.0 } => f.write_str("elu"),
+            Self::Elu { alpha } => write!(f, "elu:{alpha}"),
+            Self::Sigmoid => f.write_str("sigmoid"),
+            Self::Tanh => f.write_str("tanh"),
+            Self::LeakyRelu { slope } => write!(f, "leaky_relu:{slope}"),
+            Self::Softplus => f.write_str("softplus"),
+        }
+    }
+}
+
+impl FromStr for Activation {
+    /// One line that says what is wrong.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let coefficient = |number: &str| match number.parse::<f32>() {
+            Ok(c) if c.is_finite() && c >= 0.0 => Ok(c),
+            _ => Err(format!("activation {text:?}: {number:?} is not a finite number of at least 0")),
+        };
+        match text.split_once(':') {
+            None if text == "linear" => Ok(Self::Linear),
+            None if text == "relu" => Ok(Self::Relu),
+            None if text == "elu" => Ok(Self::ELU),
+            None if text == "sigmoid" => Ok(Self::Sigmoid),
+            None if text == "tanh" => Ok(Self::Tanh),
+            None if text == "softplus" => Ok(Self::Softplus),
+            Some(("elu", alpha)) => Ok(Self::Elu { alpha: coefficient(alpha)? }),
+            Some(("leaky_relu", slope)) => Ok(Self::LeakyRelu { slope: coefficient(slope)? }),
+            _ => Err(format!(
+                "activation {text:?} is not known: wanted linear, relu, elu, elu:ALPHA, leaky_relu:SLOPE, sigmoid, tanh \
+                 or softplus"
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for Activation {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Activation> for String {
+    fn from(activation: Activation) -> Self {
+        activation.to_string()
     }
 }
 
@@ -144,6 +265,7 @@ impl Op for Activate {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         expect_inputs(self.name(), inputs, 1..=1)?;
         expect_f32(self.name(), &inputs[0])?;
+        self.kind.check(self.name())?;
         Ok(vec![inputs[0].clone()])
     }
 
@@ -161,7 +283,7 @@ impl Op for Activate {
     fn variants(&self, signature: &Signature<'_>, _target: &Target) -> Vec<Variant> {
         let files = &[SNIPPET, include_str!("../../shaders/activate.wgsl")];
         let shader = Shader { name: "activate", files };
-        vec![elementwise(shader, vec![self.kind.constant()], signature)]
+        vec![elementwise(shader, self.kind.constants().into(), signature)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -197,13 +319,14 @@ impl Op for ActivateBackward {
         expect_inputs(self.name(), inputs, 2..=2)?;
         expect_f32(self.name(), &inputs[0])?;
         expect_same(self.name(), &inputs[0], &inputs[1])?;
+        self.kind.check(self.name())?;
         Ok(vec![inputs[0].clone()])
     }
 
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let files = &[SNIPPET, include_str!("../../shaders/activate_backward.wgsl")];
         let shader = Shader { name: "activate_backward", files };
-        let plain = elementwise(shader, vec![self.kind.constant()], signature);
+        let plain = elementwise(shader, self.kind.constants().into(), signature);
         let elements = signature.outputs[0].shape.len();
         if !conv_kernels::reads_pairs(target) || !elements.is_multiple_of(4) {
             return vec![plain];
@@ -274,4 +397,35 @@ pub(super) fn backward_cases() -> Vec<Case> {
         Case::new(format!("{kind:?} {dims:?}"), ActivateBackward { kind }, inputs)
     })
     .collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_read_back_and_bad_ones_are_named() {
+        for kind in Activation::NONLINEAR.into_iter().chain([Activation::Linear]) {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        assert_eq!("elu:1".parse(), Ok(Activation::ELU));
+        for text in ["", "ELU", "leaky_relu", "leaky_relu:", "leaky_relu:-1", "elu:nan", "elu:inf", "relu:1"] {
+            let message = text.parse::<Activation>().unwrap_err();
+            assert!(message.contains(&format!("{text:?}")) && !message.contains('\n'), "{message}");
+        }
+        let wrong = Activate { kind: Activation::LeakyRelu { slope: -0.5 } };
+        assert!(wrong.infer(&[TensorType::f32([1])]).unwrap_err().to_string().contains("leaky_relu:-0.5"));
+    }
+
+    /// ln(1 + e^x) and its derivative far from zero, where the plain formula overflows or loses every digit.
+    #[test]
+    fn softplus_is_stable() {
+        let mut y = [-80.0, -30.0, 0.0, 30.0, 1e30];
+        Activation::Softplus.apply_all(&mut y);
+        for (got, wanted) in y.into_iter().zip([1.804_851_4e-35, 9.357_623e-14, 0.693_147_2, 30.0, 1e30]) {
+            assert!((got - wanted).abs() <= 1e-6 * wanted, "{got:e}, wanted {wanted:e}");
+        }
+        assert!((Activation::Softplus.slope(1e-14) - 1e-14).abs() < 1e-28);
+    }
 }

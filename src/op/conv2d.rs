@@ -120,7 +120,7 @@ impl Op for Conv2d {
     }
 
     fn magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
-        magnitude_before(&Self { activation: Activation::Linear, ..*self }, signature, inputs)
+        magnitude_before(self.activation, &Self { activation: Activation::Linear, ..*self }, signature, inputs)
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
@@ -139,11 +139,18 @@ pub(super) fn taps(window: Window) -> impl Iterator<Item = (usize, usize)> {
     (0..window.kernel[0]).flat_map(move |ky| (0..window.kernel[1]).map(move |kx| (ky, kx)))
 }
 
-/// Magnitudes of a sum whose activation is left out: its slope is at most one.
-pub(super) fn magnitude_before(linear: &dyn Op, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+/// Magnitudes of the sum before an activation, times what the activation's slope may make of an error in it.
+/// `linear` is the op without the activation.
+pub(super) fn magnitude_before(
+    activation: Activation,
+    linear: &dyn Op,
+    signature: &Signature<'_>,
+    inputs: &[&Array],
+) -> Vec<Array> {
     let absolute: Vec<Array> = inputs.iter().map(|a| a.abs()).collect();
     let mut outputs: Vec<Array> = signature.outputs.iter().map(Array::zeros).collect();
     linear.reference(signature, &absolute.iter().collect::<Vec<_>>(), &mut outputs);
+    outputs.iter_mut().for_each(|y| y.f64_mut().iter_mut().for_each(|y| *y *= activation.steepest()));
     outputs
 }
 
@@ -231,7 +238,7 @@ pub(super) fn cases() -> Vec<Case> {
         };
         push(format!("{label}, no bias"), op, &inputs);
         inputs.push(reals([s.out_c], -1.0, 1.0));
-        op.activation = [Activation::Elu, Activation::Relu, Activation::Sigmoid, Activation::Tanh][i % 4];
+        op.activation = Activation::NONLINEAR[i % Activation::NONLINEAR.len()];
         push(format!("{label}, {:?}", op.activation), op, &inputs);
     }
     cases

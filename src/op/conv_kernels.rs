@@ -49,9 +49,11 @@ impl Product {
 
     /// A launch of `shader` over the input, the kernel, the bias and the output.
     fn launch(&self, shader: Shader, workgroups: [u32; 3]) -> Launch {
+        let mut constants = self.activation.constants().to_vec();
+        constants.push(("BIAS", Constant::Bool(self.biased)));
         Launch {
             shader,
-            constants: vec![self.activation.constant(), ("BIAS", Constant::Bool(self.biased))],
+            constants,
             parameters: sizes(self.x, self.y, self.window),
             // Without a bias the kernel is bound in its place and never read as one.
             bindings: vec![

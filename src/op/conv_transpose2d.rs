@@ -121,7 +121,7 @@ impl Op for ConvTranspose2d {
     }
 
     fn magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
-        magnitude_before(&Self { activation: Activation::Linear, ..*self }, signature, inputs)
+        magnitude_before(self.activation, &Self { activation: Activation::Linear, ..*self }, signature, inputs)
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
@@ -149,7 +149,7 @@ pub(super) fn cases() -> Vec<Case> {
         };
         push(format!("{label}, no bias"), op, &inputs);
         inputs.push(reals([s.out_c], -1.0, 1.0));
-        op.activation = [Activation::Elu, Activation::Relu, Activation::Sigmoid, Activation::Tanh][i % 4];
+        op.activation = Activation::NONLINEAR[i % Activation::NONLINEAR.len()];
         push(format!("{label}, {:?}", op.activation), op, &inputs);
     }
     cases.extend(gradient_sized_cases());

@@ -124,7 +124,7 @@ impl Op for Matmul {
     }
 
     fn magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
-        magnitude_before(&Self { activation: Activation::Linear, ..*self }, signature, inputs)
+        magnitude_before(self.activation, &Self { activation: Activation::Linear, ..*self }, signature, inputs)
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
@@ -164,7 +164,7 @@ pub(super) fn cases() -> Vec<Case> {
             };
             push(format!("{m}x{k}x{n} {flags}"), op, &inputs);
             inputs.push(reals([n], -1.0, 1.0));
-            op.activation = [Activation::Elu, Activation::Relu, Activation::Sigmoid, Activation::Tanh][i % 4];
+            op.activation = Activation::NONLINEAR[i % Activation::NONLINEAR.len()];
             push(format!("{m}x{k}x{n} {flags} bias {:?}", op.activation), op, &inputs);
         }
     }

@@ -15,14 +15,15 @@ pub(super) fn variants(op: &Matmul, signature: &Signature<'_>, target: &Target) 
 /// The parts that both shaders share: constants, parameters, bindings.
 fn launch(op: &Matmul, signature: &Signature<'_>, [m, k, n]: [usize; 3], shader: Shader) -> Launch {
     let biased = signature.inputs.len() == 3;
+    let mut constants = op.activation.constants().to_vec();
+    constants.extend([
+        ("BIAS", Constant::Bool(biased)),
+        ("TRANSPOSE_A", Constant::Bool(op.transpose_a)),
+        ("TRANSPOSE_B", Constant::Bool(op.transpose_b)),
+    ]);
     Launch {
         shader,
-        constants: vec![
-            op.activation.constant(),
-            ("BIAS", Constant::Bool(biased)),
-            ("TRANSPOSE_A", Constant::Bool(op.transpose_a)),
-            ("TRANSPOSE_B", Constant::Bool(op.transpose_b)),
-        ],
+        constants,
         parameters: vec![("rows", m.into()), ("inner", k.into()), ("columns", n.into())],
         // Without a bias, b is bound in its place and never read as one.
         bindings: vec![
