@@ -4,6 +4,7 @@ mod activation;
 mod adam;
 mod adamax;
 mod add;
+mod avg_pool2d;
 mod bce_logits;
 mod clock;
 mod conv2d;
@@ -26,6 +27,7 @@ pub use activation::{Activate, ActivateBackward, Activation};
 pub use adam::{Adam, AdamConvention};
 pub use adamax::{Adamax, AdamaxConvention};
 pub use add::Add;
+pub use avg_pool2d::{AvgPool2d, AvgPool2dBackward};
 pub use bce_logits::{BceLogits, BceLogitsBackward};
 pub use clock::Tick;
 pub use conv_transpose2d::ConvTranspose2d;
@@ -63,6 +65,8 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "adam", cases: adam::cases },
     OpEntry { name: "adamax", cases: adamax::cases },
     OpEntry { name: "add", cases: add::cases },
+    OpEntry { name: "avg_pool2d", cases: avg_pool2d::cases },
+    OpEntry { name: "avg_pool2d_backward", cases: avg_pool2d::backward_cases },
     OpEntry { name: "bce_logits", cases: bce_logits::cases },
     OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases },
     OpEntry { name: "conv2d", cases: conv2d::cases },

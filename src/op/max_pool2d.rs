@@ -73,8 +73,7 @@ impl Op for MaxPool2d {
         let Some([batch, height, width, channels]) = inputs[0].shape.nhwc() else {
             return Err(Error::shape(self.name(), "x of rank 4", inputs[0].to_string()));
         };
-        let corners = [(0, 0), (self.output[0].saturating_sub(1), self.output[1].saturating_sub(1))];
-        if corners.iter().any(|&o| self.first_maximum([height, width], o, |_| 0).is_none()) {
+        if !self.window.all_meet([height, width], self.output) {
             let wanted = format!("an input that every window of {:?} meets", self.window);
             return Err(Error::shape(self.name(), wanted, inputs[0].to_string()));
         }
@@ -99,7 +98,7 @@ impl Op for MaxPool2d {
         let shader = Shader { name: "max_pool2d", files: &[include_str!("../../shaders/max_pool2d.wgsl")] };
         let bindings = vec![Binding::Input(0), Binding::Output(0), Binding::Output(1)];
         let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
-        let plain = variant(shader, self.window, x, y, y.iter().product(), bindings);
+        let plain = pool_variant(shader, self.window, x, y, y.iter().product(), bindings);
         if !conv_kernels::reads_pairs(target) || !x[3].is_multiple_of(4) {
             return vec![plain];
         }
@@ -183,7 +182,7 @@ impl Op for MaxPool2dBackward {
         let shader = Shader { name: "max_pool2d_backward", files };
         let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output(0)];
         let (y, x) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
-        let plain = variant(shader, self.window, x, y, x.iter().product(), bindings);
+        let plain = pool_variant(shader, self.window, x, y, x.iter().product(), bindings);
         // Each element of x must lie in one window exactly.
         let w = self.window;
         let tiled = w.stride == w.kernel && w.dilation == [1, 1] && w.padding == [0, 0];
@@ -240,7 +239,7 @@ fn keep_larger(y: &mut [f32], argmax: &mut [u32], x: &[f32], at: u32) {
 }
 
 /// One invocation per element of the tensor with `elements` elements.
-fn variant(
+pub(super) fn pool_variant(
     shader: Shader,
     window: Window,
     x: [usize; 4],

@@ -126,6 +126,15 @@ impl Window {
         at.checked_sub(self.padding[axis]).filter(|&i| i < n)
     }
 
+    /// Whether each of these (height, width) windows meets an input of this size with at least one tap; there is none
+    /// without a stride, a step between taps or a tap.
+    pub(super) fn all_meet(&self, input: [usize; 2], output: [usize; 2]) -> bool {
+        let moves = self.stride.iter().chain(&self.dilation).all(|&n| n > 0);
+        let meets =
+            |axis: usize, o| (0..self.kernel[axis]).any(|tap| self.input_at(axis, o, tap, input[axis]).is_some());
+        moves && (0..2).all(|axis| output[axis] > 0 && (0..output[axis]).all(|o| meets(axis, o)))
+    }
+
     /// The members that describe a window in a kernel's parameter block.
     pub(super) fn parameters(&self) -> Vec<(&'static str, crate::kernel::Word)> {
         vec![
