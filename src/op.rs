@@ -21,6 +21,7 @@ mod mse;
 mod noise;
 mod reshape;
 mod sum_rows;
+mod upsample2d;
 mod window;
 
 pub use activation::{Activate, ActivateBackward, Activation};
@@ -42,6 +43,7 @@ pub use mse::{Mse, MseBackward};
 pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
 pub use reshape::Reshape;
 pub use sum_rows::SumRows;
+pub use upsample2d::{Upsample2d, Upsample2dBackward};
 pub use window::{Padding, Window};
 
 use crate::error::Result;
@@ -84,6 +86,8 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "record", cases: history::cases },
     OpEntry { name: "sum_rows", cases: sum_rows::cases },
     OpEntry { name: "tick", cases: clock::cases },
+    OpEntry { name: "upsample2d", cases: upsample2d::cases },
+    OpEntry { name: "upsample2d_backward", cases: upsample2d::backward_cases },
 ];
 
 /// How an input of a case is filled.
