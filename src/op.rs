@@ -18,8 +18,11 @@ mod matmul;
 mod matmul_kernels;
 mod max_pool2d;
 mod mse;
+mod nadam;
 mod noise;
 mod reshape;
+mod rmsprop;
+mod sgd;
 mod sum_rows;
 mod upsample2d;
 mod window;
@@ -40,8 +43,11 @@ pub use history::Record;
 pub use matmul::Matmul;
 pub use max_pool2d::{MaxPool2d, MaxPool2dBackward};
 pub use mse::{Mse, MseBackward};
+pub use nadam::{Nadam, NadamSchedule};
 pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
 pub use reshape::Reshape;
+pub use rmsprop::{RmsProp, RmsPropConvention};
+pub use sgd::{Sgd, SgdConvention};
 pub use sum_rows::SumRows;
 pub use upsample2d::{Upsample2d, Upsample2dBackward};
 pub use window::{Padding, Window};
@@ -82,8 +88,12 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases },
     OpEntry { name: "mse", cases: mse::cases },
     OpEntry { name: "mse_backward", cases: mse::backward_cases },
+    OpEntry { name: "nadam", cases: nadam::cases },
+    OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases },
     OpEntry { name: "philox", cases: noise::philox_cases },
     OpEntry { name: "record", cases: history::cases },
+    OpEntry { name: "rmsprop", cases: rmsprop::cases },
+    OpEntry { name: "sgd", cases: sgd::cases },
     OpEntry { name: "sum_rows", cases: sum_rows::cases },
     OpEntry { name: "tick", cases: clock::cases },
     OpEntry { name: "upsample2d", cases: upsample2d::cases },

@@ -47,8 +47,9 @@ impl Op for Adam {
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
         let files = &[include_str!("../../shaders/optimizer.wgsl"), include_str!("../../shaders/adam.wgsl")];
-        let keras = self.convention == AdamConvention::Keras;
-        vec![moments_variant(Shader { name: "adam", files }, keras, self.beta1, self.beta2, self.epsilon, signature)]
+        let keras = vec![("KERAS", Constant::Bool(self.convention == AdamConvention::Keras))];
+        let shader = Shader { name: "adam", files };
+        vec![moments_variant(shader, keras, [self.beta1, self.beta2], self.epsilon, signature)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -115,9 +116,8 @@ pub(super) fn infer_moments(op: &str, inputs: &[TensorType]) -> Result<Vec<Tenso
 /// The launch of an optimiser with two moments.
 pub(super) fn moments_variant(
     shader: Shader,
-    keras: bool,
-    beta1: f32,
-    beta2: f32,
+    constants: Vec<(&'static str, Constant)>,
+    [beta1, beta2]: [f32; 2],
     epsilon: f32,
     signature: &Signature<'_>,
 ) -> Variant {
@@ -125,7 +125,7 @@ pub(super) fn moments_variant(
     let logarithm = |beta: f32| f64::from(beta).ln() as f32;
     let launch = Launch {
         shader,
-        constants: vec![("KERAS", Constant::Bool(keras))],
+        constants,
         parameters: vec![
             ("elements", elements.into()),
             ("beta1", beta1.into()),

@@ -4,7 +4,7 @@ use super::Case;
 use super::adam::{MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
-use crate::kernel::{Shader, Target, Variant};
+use crate::kernel::{Constant, Shader, Target, Variant};
 use crate::tensor::{Array, TensorType};
 
 /// Where epsilon stands.
@@ -47,8 +47,9 @@ impl Op for Adamax {
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
         let files = &[include_str!("../../shaders/optimizer.wgsl"), include_str!("../../shaders/adamax.wgsl")];
-        let keras = self.convention == AdamaxConvention::Keras;
-        vec![moments_variant(Shader { name: "adamax", files }, keras, self.beta1, self.beta2, self.epsilon, signature)]
+        let keras = vec![("KERAS", Constant::Bool(self.convention == AdamaxConvention::Keras))];
+        let shader = Shader { name: "adamax", files };
+        vec![moments_variant(shader, keras, [self.beta1, self.beta2], self.epsilon, signature)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
