@@ -5,6 +5,7 @@ mod adam;
 mod adamax;
 mod add;
 mod avg_pool2d;
+mod batch_norm;
 mod bce_logits;
 mod clock;
 mod conv2d;
@@ -17,6 +18,8 @@ mod history;
 mod matmul;
 mod matmul_kernels;
 mod max_pool2d;
+mod moments;
+mod moving_average;
 mod mse;
 mod nadam;
 mod noise;
@@ -32,6 +35,7 @@ pub use adam::{Adam, AdamConvention};
 pub use adamax::{Adamax, AdamaxConvention};
 pub use add::Add;
 pub use avg_pool2d::{AvgPool2d, AvgPool2dBackward};
+pub use batch_norm::{BatchNorm, BatchNormBackward, BatchNormTraining};
 pub use bce_logits::{BceLogits, BceLogitsBackward};
 pub use clock::Tick;
 pub use conv_transpose2d::ConvTranspose2d;
@@ -42,6 +46,8 @@ pub use gather::{Gather, MAX_CHUNKS};
 pub use history::Record;
 pub use matmul::Matmul;
 pub use max_pool2d::{MaxPool2d, MaxPool2dBackward};
+pub use moments::{Moments, MomentsBackward};
+pub use moving_average::MovingAverage;
 pub use mse::{Mse, MseBackward};
 pub use nadam::{Nadam, NadamSchedule};
 pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
@@ -75,6 +81,8 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "add", cases: add::cases },
     OpEntry { name: "avg_pool2d", cases: avg_pool2d::cases },
     OpEntry { name: "avg_pool2d_backward", cases: avg_pool2d::backward_cases },
+    OpEntry { name: "batch_norm", cases: batch_norm::cases },
+    OpEntry { name: "batch_norm_backward", cases: batch_norm::backward_cases },
     OpEntry { name: "bce_logits", cases: bce_logits::cases },
     OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases },
     OpEntry { name: "conv2d", cases: conv2d::cases },
@@ -86,6 +94,9 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "matmul", cases: matmul::cases },
     OpEntry { name: "max_pool2d", cases: max_pool2d::cases },
     OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases },
+    OpEntry { name: "moments", cases: moments::cases },
+    OpEntry { name: "moments_backward", cases: moments::backward_cases },
+    OpEntry { name: "moving_average", cases: moving_average::cases },
     OpEntry { name: "mse", cases: mse::cases },
     OpEntry { name: "mse_backward", cases: mse::backward_cases },
     OpEntry { name: "nadam", cases: nadam::cases },

@@ -11,9 +11,15 @@ use crate::tensor::{Array, TensorType};
 pub struct SumRows;
 
 /// Rows and columns of the input, seen as a matrix.
-fn matrix(ty: &TensorType) -> [usize; 2] {
+pub(super) fn matrix(ty: &TensorType) -> [usize; 2] {
     let columns = ty.shape.last();
     [ty.shape.len() / columns.max(1), columns]
+}
+
+/// Number of runs that a sum over rows is split into, and rows of each; none is empty.
+pub(super) fn split_rows(rows: usize) -> (usize, usize) {
+    let run_rows = rows.div_ceil(rows.div_ceil(64).clamp(1, 256)).max(1);
+    (rows.div_ceil(run_rows).max(1), run_rows)
 }
 
 impl Op for SumRows {

@@ -1,0 +1,18 @@
+// Gradient of mean and variance: dx = scale (dmean + 2 dvariance (x - mean)), scale = 1 / rows. One element per
+// invocation.
+struct Parameters { elements: u32, columns: u32, scale: f32 }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> mean: array<f32>;
+@group(0) @binding(3) var<storage, read> dmean: array<f32>;
+@group(0) @binding(4) var<storage, read> dvariance: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if (i >= parameters.elements) { return; }
+    let c = i % parameters.columns;
+    dx[i] = (dmean[c] + 2.0 * dvariance[c] * (x[i] - mean[c])) * parameters.scale;
+}

@@ -1,0 +1,14 @@
+// average = momentum average + (1 - momentum) scale value. One element per invocation.
+struct Parameters { elements: u32, momentum: f32, scale: f32 }
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> value: array<f32>;
+@group(0) @binding(2) var<storage, read_write> average: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = (group.y * groups.x + group.x) * 64u + lane;
+    if (i >= parameters.elements) { return; }
+    let new_part = (1.0 - parameters.momentum) * (parameters.scale * value[i]);
+    average[i] = parameters.momentum * average[i] + new_part;
+}
