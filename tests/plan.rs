@@ -19,7 +19,7 @@ fn graph() -> Graph {
     let w = graph.persistent(Class::Parameter, "w", TensorType::f32([4, 4])).unwrap();
     let early = graph.apply_one(Matmul::default(), &[x, w]).unwrap();
     let mut y = early;
-    for kind in [Activation::Tanh, Activation::Elu, Activation::Sigmoid] {
+    for kind in [Activation::Tanh, Activation::ELU, Activation::Sigmoid] {
         let z = graph.apply_one(Matmul::default(), &[y, w]).unwrap();
         y = graph.apply_one(Activate { kind }, &[z]).unwrap();
     }
