@@ -192,6 +192,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let sample = |input, out_c, window, padding| Sample { input, out_c, window, padding };
     let w = Window::square;
     let uneven = Window { kernel: [2, 5], stride: [2, 1], dilation: [1, 2], padding: [0; 2] };
+    let holes = |kernel, stride, dilation| Window { dilation: [dilation; 2], ..w(kernel, stride) };
     vec![
         sample([1, 1, 1, 1], 1, w(1, 1), Padding::Same),
         sample([1, 1, 1, 2], 3, w(3, 1), Padding::Same),
@@ -216,6 +217,11 @@ pub(super) fn samples() -> Vec<Sample> {
         sample([3, 13, 5, 6], 12, w(3, 1), Padding::Same),
         sample([2, 9, 7, 20], 32, w(3, 2), Padding::Same),
         sample([2, 3, 3, 68], 8, w(1, 1), Padding::Same),
+        sample([1, 9, 8, 4], 8, holes(3, 1, 2), Padding::Same),
+        sample([1, 11, 10, 3], 5, holes(3, 1, 3), Padding::Valid),
+        sample([1, 10, 9, 8], 4, holes(2, 2, 2), Padding::Same),
+        sample([2, 12, 9, 4], 36, holes(3, 2, 3), Padding::Same),
+        sample([2, 16, 16, 32], 64, holes(3, 1, 2), Padding::Same),
     ]
 }
 

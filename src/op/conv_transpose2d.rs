@@ -116,7 +116,11 @@ impl Op for ConvTranspose2d {
 
     fn tolerance(&self, signature: &Signature<'_>) -> Vec<Tolerance> {
         let [_, _, _, channels] = extents(&signature.inputs[1]);
-        let per_axis = |axis: usize| self.window.kernel[axis].div_ceil(self.window.stride[axis]);
+        // Taps that reach one output: those whose distance from the first is a multiple of the stride.
+        let per_axis = |axis: usize| {
+            let steps = (0..self.window.kernel[axis]).map(|tap| tap * self.window.dilation[axis]);
+            steps.filter(|step| step % self.window.stride[axis] == 0).count()
+        };
         vec![self.activation.sum_tolerance(per_axis(0) * per_axis(1) * channels + 1)]
     }
 
