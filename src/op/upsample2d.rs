@@ -9,9 +9,9 @@ use crate::kernel::{Binding, Cost, Launch, Shader, Target, Tolerance, Variant, l
 use crate::tensor::{Array, TensorId, TensorType};
 use rayon::prelude::*;
 
-/// `y[b, h, w, c] = x[b, floor(h / f), floor(w / f), c]`.
+/// `y[b, h, w, c] = x[b, floor(h / fh), floor(w / fw), c]`.
 ///
-/// Input: x (B, H, W, C). Output: y (B, H * factor[0], W * factor[1], C).
+/// Input: x (B, H, W, C). Output: y (B, fh H, fw W, C), with the factors fh and fw.
 #[derive(Clone, Copy, Debug)]
 pub struct Upsample2d {
     /// How often each row and each column is repeated.
