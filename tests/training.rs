@@ -158,6 +158,56 @@ fn resumes_as_if_never_stopped(open: &Open) {
     assert!(trainer.is_finished());
 }
 
+/// Every optimiser, in each convention that it has, makes the loss small.
+fn every_optimizer_learns(open: &Open) {
+    let settings: [&[&str]; 10] = [
+        &["train.optimizer=adam"],
+        &["train.optimizer=adam", "train.convention=torch"],
+        &["train.optimizer=adamax", "train.convention=torch"],
+        &["train.optimizer=nadam"],
+        &["train.optimizer=nadam", "train.psi=1"],
+        &["train.optimizer=rmsprop", "train.lr=0.003"],
+        &["train.optimizer=rmsprop", "train.lr=0.003", "train.convention=torch", "train.rho=0.99"],
+        &["train.optimizer=rmsprop", "train.lr=0.02", "train.convention=tf1", "train.eps=1e-10"],
+        &["train.optimizer=sgd", "train.lr=1"],
+        &["train.optimizer=sgd", "train.lr=0.3", "train.momentum=0.9", "train.nesterov=true"],
+    ];
+    for changes in settings {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let all: Vec<&str> = changes.iter().copied().chain(["train.epochs=8", "train.noise=none"]).collect();
+        train(open(), &all, &run);
+        let losses = losses(&run);
+        let (first, last) = (losses[0], losses[losses.len() - 1]);
+        assert!(last < 0.6 * first, "{changes:?}: from {first} to {last}");
+    }
+}
+
+/// What an optimiser carries survives a stop: one moment, one that begins at one, and a schedule.
+fn every_optimizer_resumes(open: &Open) {
+    let settings: [&[&str]; 3] = [
+        &["train.optimizer=sgd", "train.momentum=0.9"],
+        &["train.optimizer=rmsprop", "train.convention=tf1"],
+        &["train.optimizer=nadam"],
+    ];
+    for changes in settings {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+        let preset = preset(&[changes, &["train.epochs=2"]].concat());
+        let run = RunDir::create(&whole).unwrap();
+        let mut trainer = Trainer::start(&preset, &pictures(64), &split(), open(), run, &options()).unwrap();
+        trainer.run(&mut StopAt(u64::MAX, 0)).unwrap();
+        let run = RunDir::create(&parts).unwrap();
+        let mut trainer = Trainer::start(&preset, &pictures(64), &split(), open(), run, &options()).unwrap();
+        assert_eq!(trainer.run(&mut StopAt(6, 0)).unwrap().ending, Ending::Interrupted);
+        let run = trainer.into_parts().1;
+        let mut trainer = Trainer::resume(&preset, &pictures(64), &split(), open(), run, &options()).unwrap();
+        trainer.run(&mut StopAt(u64::MAX, 0)).unwrap();
+        let state = |run: &Path| std::fs::read(run.join("state.safetensors")).unwrap();
+        assert!(state(&whole) == state(&parts), "{changes:?}: resumed otherwise");
+    }
+}
+
 fn agrees_with_the_cpu(open: &Open) {
     let folder = tempfile::tempdir().unwrap();
     let (cpu, gpu) = (folder.path().join("cpu"), folder.path().join("gpu"));
@@ -206,10 +256,12 @@ fn a_loss_that_is_not_finite_ends_the_run(open: &Open) {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [Test; 7] = [
+    let tests: [Test; 9] = [
         ("learns", learns),
         ("repeats_itself", repeats_itself),
         ("resumes_as_if_never_stopped", resumes_as_if_never_stopped),
+        ("every_optimizer_learns", every_optimizer_learns),
+        ("every_optimizer_resumes", every_optimizer_resumes),
         ("agrees_with_the_cpu", agrees_with_the_cpu),
         ("fusion_changes_nothing", fusion_changes_nothing),
         ("stops_early_and_keeps_the_best", stops_early_and_keeps_the_best),

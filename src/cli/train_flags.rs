@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(message("--batch 0"), "--batch: must be 1 to 65536, not 0");
         assert!(message("--lr -1").starts_with("--lr: must be a finite number above 0"));
         assert!(message("--set train.lr=-1").starts_with("train.lr: must be"));
-        assert!(message("--optimizer sgd").contains("sgd") && message("--optimizer sgd").contains("not available yet"));
+        assert_eq!(message("--set train.momentum=0.9"), "train.momentum: only sgd takes a momentum, not adamax");
         assert!(message("--noise mask:0.3").starts_with("--noise: mask:0.3"));
         assert_eq!(message("--labels f"), "--labels: is not available yet");
         assert_eq!(message("--tensorboard"), "--tensorboard: is not available yet");

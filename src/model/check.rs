@@ -2,7 +2,7 @@
 
 use super::layer::Activation;
 use super::preset::{Data, Preset, Train};
-use super::settings::{Loss, Noise, OptimizerKind};
+use super::settings::{Convention, Loss, Noise, OptimizerKind};
 use super::shapes::Architecture;
 use crate::error::{Error, Result};
 
@@ -65,15 +65,20 @@ fn check_training(train: &Train) -> Result<()> {
     let unavailable = |what: &str| format!("{what} is not available yet");
     let noise_works = matches!(train.noise, Noise::None | Noise::Gaussian { .. });
     require("train.noise", noise_works, || unavailable(&format!("{} (use none or gaussian:SIGMA)", train.noise)))?;
-    let optimizer_works = matches!(train.optimizer, OptimizerKind::Adam | OptimizerKind::Adamax);
-    require("train.optimizer", optimizer_works, || unavailable(&format!("{} (use adam or adamax)", train.optimizer)))?;
-
+    check_optimizer(train)?;
     for (name, value) in [("train.lr", train.lr), ("train.eps", train.eps)] {
         // In f32, as the device will hold it.
         let good = (value as f32).is_finite() && value as f32 > 0.0;
         require(name, good, || format!("must be a finite number above 0, not {value}"))?;
     }
-    for (name, value) in [("train.beta1", train.beta1), ("train.beta2", train.beta2), ("train.val", train.val)] {
+    let shares = [
+        ("train.beta1", train.beta1),
+        ("train.beta2", train.beta2),
+        ("train.rho", train.rho),
+        ("train.momentum", train.momentum),
+        ("train.val", train.val),
+    ];
+    for (name, value) in shares {
         require(name, (0.0..1.0).contains(&value), || format!("must be at least 0 and below 1, not {value}"))?;
     }
     let min_delta = train.min_delta;
@@ -95,6 +100,22 @@ fn check_training(train: &Train) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// What an optimiser does not have is an error, not ignored.
+fn check_optimizer(train: &Train) -> Result<()> {
+    let kind = train.optimizer;
+    let known = train.convention != Convention::Tf1 || !matches!(kind, OptimizerKind::Adamax | OptimizerKind::Nadam);
+    require("train.convention", known, || format!("TensorFlow 1 has no {kind}: use keras or torch"))?;
+    require("train.momentum", train.momentum == 0.0 || kind == OptimizerKind::Sgd, || {
+        format!("only sgd takes a momentum, not {kind}")
+    })?;
+    require("train.nesterov", !train.nesterov || train.momentum as f32 > 0.0, || {
+        "needs a train.momentum above 0".to_owned()
+    })?;
+    require("train.psi", (train.psi as f32).is_finite() && train.psi >= 0.0, || {
+        format!("must be a finite number of at least 0, not {}", train.psi)
+    })
 }
 
 fn check_loss(preset: &Preset, architecture: &Architecture) -> Result<()> {

@@ -99,9 +99,21 @@ pub struct Train {
     /// Decay of the running size of gradients.
     #[serde(default = "default_beta2")]
     pub beta2: f64,
-    /// Keeps the division finite.
+    /// Keeps the division finite: 1e-8 where the file does not say.
     #[serde(default = "default_eps")]
     pub eps: f64,
+    /// Decay of RMSProp's running mean of squared gradients.
+    #[serde(default = "default_rho")]
+    pub rho: f64,
+    /// Momentum of gradient descent; 0 for none.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Whether gradient descent looks ahead by its momentum.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// Speed of Nadam's momentum schedule: 0.004 in PyTorch and in Keras up to 2.10, 1 in Keras 3.
+    #[serde(default = "default_psi")]
+    pub psi: f64,
     /// Passes over the training pictures.
     pub epochs: u64,
     /// Ends after this many steps in all, even within an epoch.
@@ -150,6 +162,14 @@ fn default_beta2() -> f64 {
 
 fn default_eps() -> f64 {
     1e-8
+}
+
+fn default_rho() -> f64 {
+    0.9
+}
+
+fn default_psi() -> f64 {
+    0.004
 }
 
 fn default_shuffle() -> bool {

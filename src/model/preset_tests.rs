@@ -182,7 +182,11 @@ fn settings_that_cannot_work_are_named() {
         ),
         ("units = \"code\" }", "units = 31 }", "encoder.dense_1: the encoder ends in 31, but the code is 32"),
         ("\"none\"", "\"mask:0.3\"", "train.noise: mask:0.3 (use none or gaussian:SIGMA) is not available yet"),
-        ("\"adamax\"", "\"nadam\"", "train.optimizer: nadam (use adam or adamax) is not available yet"),
+        ("\"keras\"", "\"tf1\"", "train.convention: TensorFlow 1 has no adamax"),
+        ("\"adamax\"", "\"adamax\"\nmomentum = 0.9", "train.momentum: only sgd takes a momentum, not adamax"),
+        ("\"adamax\"", "\"sgd\"\nnesterov = true", "train.nesterov: needs a train.momentum above 0"),
+        ("\"adamax\"", "\"nadam\"\npsi = -1.0", "train.psi: must be a finite number"),
+        ("\"adamax\"", "\"rmsprop\"\nrho = 1.0", "train.rho: must be at least 0 and below 1"),
         ("\"mse\"", "\"bce\"", "train.loss: bce needs pictures from 0 to 1, but data.offset is -0.5"),
     ];
     for (from, to, wanted) in cases {

@@ -60,15 +60,20 @@ pub enum OptimizerKind {
     Sgd,
 }
 
-/// Whose form of an optimiser is meant: they differ in where epsilon stands.
+/// Whose form of an optimiser is meant: they differ in where epsilon or the learning rate stands. Nadam has one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
-    /// Adam: eps beside the uncorrected sqrt(v). Adamax: u = max(b2 u, |g|), divided by u + eps.
+    /// Adam: eps beside the uncorrected sqrt(v). Adamax: u = max(b2 u, |g|), divided by u + eps. RMSProp: divided by
+    /// sqrt(s + eps), s from 0. Gradient descent: the learning rate is inside the momentum.
     #[default]
     Keras,
-    /// Adam: eps beside the corrected sqrt(v). Adamax: u = max(b2 u, |g| + eps), divided by u.
+    /// Adam: eps beside the corrected sqrt(v). Adamax: u = max(b2 u, |g| + eps), divided by u. RMSProp: divided by
+    /// sqrt(s) + eps, s from 0. Gradient descent: the learning rate stands before the momentum.
     Torch,
+    /// TensorFlow 1. Adam as in Keras; RMSProp as in Keras, but s from 1; gradient descent as in PyTorch. It has no
+    /// Adamax and no Nadam.
+    Tf1,
 }
 
 /// Which pictures are held out.

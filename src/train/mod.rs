@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod checkpoint;
 pub mod events;
 pub mod inference;
+mod optimizer;
 mod program;
 pub mod row_log;
 pub mod run_dir;

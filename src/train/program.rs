@@ -1,13 +1,12 @@
 //! What a run records: the training step and the validation step, as graphs over tensors that share one store.
 
+use super::optimizer;
 use crate::data::{Dataset, Values};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::kernel::Target;
-use crate::model::{Architecture, Convention, Loss, Noise, OptimizerKind, Preset};
-use crate::op::{
-    Adam, AdamConvention, Adamax, AdamaxConvention, BceLogits, Gather, GaussianNoise, MAX_CHUNKS, Mse, Record, Tick,
-};
+use crate::model::{Architecture, Loss, Noise, Preset};
+use crate::op::{BceLogits, Gather, GaussianNoise, MAX_CHUNKS, Mse, Record, Tick};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::{Class, Shape, TensorId, TensorType, pack_rows};
 
@@ -35,6 +34,8 @@ pub(super) mod names {
     pub(crate) fn second_moment(parameter: &str) -> String {
         format!("second_moment.{parameter}")
     }
+    /// The product of Nadam's schedule, which all parameters share.
+    pub(crate) const NADAM_PRODUCT: &str = "train.nadam_product";
     pub(crate) fn chunk(number: usize) -> String {
         format!("data.{number}")
     }
@@ -197,36 +198,8 @@ impl Recipe<'_> {
     fn update(&self, graph: &mut Graph, loss: TensorId, clock: TensorId) -> Result<()> {
         let parameters = self.architecture.record_parameters(graph)?;
         let gradients = graph.gradients(loss, &parameters)?;
-        let rate = graph.persistent(Class::Input, names::LEARNING_RATE, TensorType::f32([]))?;
         graph.set_label("optimizer");
-        for (parameter, gradient) in parameters.into_iter().zip(gradients) {
-            let info = graph.tensors()[parameter.index()].clone();
-            let m = graph.persistent(Class::State, &names::first_moment(&info.name), info.ty.clone())?;
-            let v = graph.persistent(Class::State, &names::second_moment(&info.name), info.ty)?;
-            self.optimizer(graph, &[parameter, gradient, m, v, clock, rate])?;
-        }
-        Ok(())
-    }
-
-    fn optimizer(&self, graph: &mut Graph, inputs: &[TensorId]) -> Result<()> {
-        let train = &self.preset.train;
-        let (beta1, beta2, epsilon) = (train.beta1 as f32, train.beta2 as f32, train.eps as f32);
-        match (train.optimizer, train.convention) {
-            (OptimizerKind::Adam, Convention::Keras) => {
-                graph.apply(Adam { beta1, beta2, epsilon, convention: AdamConvention::Keras }, inputs)?
-            }
-            (OptimizerKind::Adam, Convention::Torch) => {
-                graph.apply(Adam { beta1, beta2, epsilon, convention: AdamConvention::Torch }, inputs)?
-            }
-            (OptimizerKind::Adamax, Convention::Keras) => {
-                graph.apply(Adamax { beta1, beta2, epsilon, convention: AdamaxConvention::Keras }, inputs)?
-            }
-            (OptimizerKind::Adamax, Convention::Torch) => {
-                graph.apply(Adamax { beta1, beta2, epsilon, convention: AdamaxConvention::Torch }, inputs)?
-            }
-            _ => return Err(Error::setting("train.optimizer", "is not available yet: use adam or adamax")),
-        };
-        Ok(())
+        optimizer::record(&self.preset.train, graph, &parameters, &gradients, clock)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Where a run stands, as files: weights, and the state that resuming needs.
 
 use super::checkpoint::{Array, Weights};
+use super::optimizer;
 use super::program::{Phase, names};
 use super::run_dir::{self, RunDir};
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Parameter};
+use crate::model::Architecture;
+use crate::model::preset::Train;
 use crate::session::Session;
 use crate::tensor::DType;
 use std::path::Path;
@@ -99,15 +101,20 @@ impl Progress {
 }
 
 /// Name, shape and type of everything that a run carries from step to step, parameters first.
-fn carried(architecture: &Architecture) -> Vec<(String, Vec<usize>, DType)> {
-    let of = |name: fn(&str) -> String| {
-        architecture.parameters().map(move |p: &Parameter| (name(&p.name), p.shape.clone(), DType::F32))
-    };
-    let mut tensors: Vec<_> = of(|name| name.to_owned()).collect();
-    tensors.extend(of(names::first_moment));
-    tensors.extend(of(names::second_moment));
+fn carried(train: &Train, architecture: &Architecture) -> Vec<(String, Vec<usize>, DType)> {
+    let parameters = architecture.parameters().map(|p| (p.name.clone(), p.shape.clone(), DType::F32));
+    let mut tensors: Vec<_> = parameters.collect();
+    tensors.extend(optimizer::carried(train, architecture).into_iter().map(|t| (t.name, t.shape, DType::F32)));
     tensors.push((names::clock(Phase::Training), vec![4], DType::U32));
     tensors
+}
+
+/// Puts the first values of what the optimiser carries onto the device, where they are not zero.
+pub(super) fn start_optimizer(session: &mut Session, train: &Train, architecture: &Architecture) -> Result<()> {
+    for tensor in optimizer::carried(train, architecture).iter().filter(|tensor| tensor.start != 0.0) {
+        session.write(&tensor.name, &vec![tensor.start; tensor.shape.iter().product()])?;
+    }
+    Ok(())
 }
 
 /// The parameters as they are on the device.
@@ -122,13 +129,14 @@ pub(super) fn read_weights(session: &mut Session, architecture: &Architecture) -
 /// Writes `last.safetensors`, then `state.safetensors`, which is the commit point.
 pub(super) fn save(
     session: &mut Session,
+    train: &Train,
     architecture: &Architecture,
     run: &RunDir,
     progress: &Progress,
     rows: [usize; 2],
 ) -> Result<()> {
     let mut state = Weights::default();
-    for (name, shape, dtype) in carried(architecture) {
+    for (name, shape, dtype) in carried(train, architecture) {
         let array = match dtype {
             DType::F32 => Array::f32(shape, session.read(&name)?),
             _ => Array::u32(shape, session.read_words(&name)?),
@@ -144,14 +152,20 @@ pub(super) fn save(
 }
 
 /// Puts a saved state back onto the device.
-pub(super) fn load(session: &mut Session, architecture: &Architecture, path: &Path, rows: [usize; 2]) -> Result<()> {
+pub(super) fn load(
+    session: &mut Session,
+    train: &Train,
+    architecture: &Architecture,
+    path: &Path,
+    rows: [usize; 2],
+) -> Result<()> {
     let mut state = Weights::read(path)?;
     let (saved, now) = (state.text("pictures")?.to_owned(), format!("{} {}", rows[0], rows[1]));
     if saved != now {
         let problem = format!("was trained on {saved} pictures (training, held out), and the data now has {now}");
         return Err(Error::file(path, problem));
     }
-    for (name, shape, dtype) in carried(architecture) {
+    for (name, shape, dtype) in carried(train, architecture) {
         match dtype {
             DType::F32 => session.write(&name, &state.take_f32(&name, &shape)?)?,
             _ => session.write_words(&name, &state.take_u32(&name, &shape)?)?,

@@ -68,7 +68,8 @@ impl Trainer {
         given.map_or(Ok(()), Weights::finish)?;
         // The first weights are saved too: a run that is killed at once resumes from the same ones.
         let rows = [trainer.train_order.len(), trainer.held_out];
-        state::save(&mut trainer.session, &trainer.architecture, &trainer.run, &trainer.progress, rows)?;
+        state::start_optimizer(&mut trainer.session, &preset.train, &trainer.architecture)?;
+        trainer.save_state(rows)?;
         Ok(trainer)
     }
 
@@ -91,7 +92,7 @@ impl Trainer {
         let progress = Progress::read(&state)?;
         let mut trainer = Self::new(preset, data, split, session, run, options, progress)?;
         let rows = [trainer.train_order.len(), trainer.held_out];
-        state::load(&mut trainer.session, &trainer.architecture, &state, rows)?;
+        state::load(&mut trainer.session, &preset.train, &trainer.architecture, &state, rows)?;
         Ok(trainer)
     }
 
@@ -346,8 +347,13 @@ impl Trainer {
         self.steps_csv.sync()?;
         self.metrics_csv.sync()?;
         let rows = [self.train_order.len(), self.held_out];
-        state::save(&mut self.session, &self.architecture, &self.run, &self.progress, rows)?;
+        self.save_state(rows)?;
         observer.event(&Event::Saved { step: self.progress.step });
         Ok(())
+    }
+
+    fn save_state(&mut self, rows: [usize; 2]) -> Result<()> {
+        let Self { session, preset, architecture, run, progress, .. } = self;
+        state::save(session, &preset.train, architecture, run, progress, rows)
     }
 }
