@@ -1,7 +1,7 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) with given statistics, its gradient, and what training records.
 
 use super::conv2d::reals;
-use super::moments::{SHAPES, infer_channels};
+use super::moments::{SHAPES, chunk_len, infer_channels};
 use super::sum_rows::{matrix, split_rows};
 use super::{Activation, Case, Moments, MovingAverage, activation, conv_kernels, expect_inputs, expect_same};
 use crate::cpu::vector::wide;
@@ -142,10 +142,13 @@ impl Op for BatchNorm {
         let [_, columns] = matrix(&signature.inputs[0]);
         let (x, bias, mean) = (call.input(0), call.input(2), call.input(3));
         let scale = scales(call.input(1), call.input(4), self.epsilon);
-        call.output(0).par_chunks_mut(columns).zip(x.par_chunks(columns)).for_each(|(y, x)| {
+        let chunk = chunk_len(columns);
+        call.output(0).par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
             wide(|| {
-                for (c, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                    *y = scale[c] * (x - mean[c]) + bias[c];
+                for (y, x) in y.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
+                    for (c, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                        *y = scale[c] * (x - mean[c]) + bias[c];
+                    }
                 }
             });
             self.activation.apply_all(y);
@@ -220,8 +223,13 @@ impl Op for BatchNormBackward {
         let (x, dy, weight, mean) = (call.input(0), call.input(1), call.input(2), call.input(3));
         let variance = call.input(4);
         let scale = scales(weight, variance, self.epsilon);
-        call.output(0).par_chunks_mut(columns).zip(dy.par_chunks(columns)).for_each(|(dx, dy)| {
-            wide(|| dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx = dy * scale));
+        let chunk = chunk_len(columns);
+        call.output(0).par_chunks_mut(chunk).zip(dy.par_chunks(chunk)).for_each(|(dx, dy)| {
+            wide(|| {
+                for (dx, dy) in dx.chunks_exact_mut(columns).zip(dy.chunks_exact(columns)) {
+                    dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx = dy * scale);
+                }
+            });
         });
         let pairs = x.par_chunks(run_rows * columns).zip(dy.par_chunks(run_rows * columns));
         let runs: Vec<Vec<[f32; 2]>> = pairs

@@ -205,10 +205,13 @@ impl Op for MomentsBackward {
         let [rows, columns] = matrix(&signature.inputs[0]);
         let (x, mean, dmean, dvariance) = (call.input(0), call.input(1), call.input(2), call.input(3));
         let scale = 1.0 / rows as f32;
-        call.output(0).par_chunks_mut(columns).zip(x.par_chunks(columns)).for_each(|(dx, x)| {
+        let chunk = chunk_len(columns);
+        call.output(0).par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(dx, x)| {
             wide(|| {
-                for (c, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
-                    *dx = (dmean[c] + 2.0 * dvariance[c] * (x - mean[c])) * scale;
+                for (dx, x) in dx.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
+                    for (c, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
+                        *dx = (dmean[c] + 2.0 * dvariance[c] * (x - mean[c])) * scale;
+                    }
                 }
             });
         });
@@ -234,6 +237,11 @@ impl Op for MomentsBackward {
         }
         outputs
     }
+}
+
+/// Elements of a part of whole rows that one thread takes at a time.
+pub(super) fn chunk_len(columns: usize) -> usize {
+    columns * (4096 / columns.max(1)).max(1)
 }
 
 /// The type of one value per channel of x.
