@@ -12,6 +12,7 @@ mod conv2d;
 mod conv2d_weight_grad;
 mod conv_kernels;
 mod conv_transpose2d;
+mod draw;
 mod fill;
 mod gather;
 mod history;
@@ -41,6 +42,7 @@ pub use clock::Tick;
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::Conv2d;
 pub use conv2d_weight_grad::Conv2dWeightGrad;
+pub use draw::Draw;
 pub use fill::Fill;
 pub use gather::{Gather, MAX_CHUNKS};
 pub use history::Record;
@@ -70,45 +72,60 @@ pub struct OpEntry {
     pub name: &'static str,
     /// Cases that every kernel of the op must pass, ragged shapes among them.
     pub cases: fn() -> Vec<Case>,
+    /// A case of random shapes and settings.
+    pub random: fn(&mut Draw) -> Result<Case>,
+}
+
+impl OpEntry {
+    /// The random case of this seed, with extents of at most `largest`; the same each time.
+    ///
+    /// # Errors
+    /// If the op refuses the shapes that it drew itself.
+    pub fn random_case(&self, seed: u64, largest: usize) -> Result<Case> {
+        let mut case = (self.random)(&mut Draw::new(seed, largest))?;
+        // The label seeds the values.
+        case.label = format!("random {seed}: {}", case.label);
+        Ok(case)
+    }
 }
 
 /// Every built-in op. Kernel tests, gradient checks, validation and benches walk this table.
 pub const OPS: &[OpEntry] = &[
-    OpEntry { name: "activate", cases: activation::cases },
-    OpEntry { name: "activate_backward", cases: activation::backward_cases },
-    OpEntry { name: "adam", cases: adam::cases },
-    OpEntry { name: "adamax", cases: adamax::cases },
-    OpEntry { name: "add", cases: add::cases },
-    OpEntry { name: "avg_pool2d", cases: avg_pool2d::cases },
-    OpEntry { name: "avg_pool2d_backward", cases: avg_pool2d::backward_cases },
-    OpEntry { name: "batch_norm", cases: batch_norm::cases },
-    OpEntry { name: "batch_norm_backward", cases: batch_norm::backward_cases },
-    OpEntry { name: "bce_logits", cases: bce_logits::cases },
-    OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases },
-    OpEntry { name: "conv2d", cases: conv2d::cases },
-    OpEntry { name: "conv2d_weight_grad", cases: conv2d_weight_grad::cases },
-    OpEntry { name: "conv_transpose2d", cases: conv_transpose2d::cases },
-    OpEntry { name: "fill", cases: fill::cases },
-    OpEntry { name: "gather", cases: gather::cases },
-    OpEntry { name: "gaussian_noise", cases: noise::cases },
-    OpEntry { name: "matmul", cases: matmul::cases },
-    OpEntry { name: "max_pool2d", cases: max_pool2d::cases },
-    OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases },
-    OpEntry { name: "moments", cases: moments::cases },
-    OpEntry { name: "moments_backward", cases: moments::backward_cases },
-    OpEntry { name: "moving_average", cases: moving_average::cases },
-    OpEntry { name: "mse", cases: mse::cases },
-    OpEntry { name: "mse_backward", cases: mse::backward_cases },
-    OpEntry { name: "nadam", cases: nadam::cases },
-    OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases },
-    OpEntry { name: "philox", cases: noise::philox_cases },
-    OpEntry { name: "record", cases: history::cases },
-    OpEntry { name: "rmsprop", cases: rmsprop::cases },
-    OpEntry { name: "sgd", cases: sgd::cases },
-    OpEntry { name: "sum_rows", cases: sum_rows::cases },
-    OpEntry { name: "tick", cases: clock::cases },
-    OpEntry { name: "upsample2d", cases: upsample2d::cases },
-    OpEntry { name: "upsample2d_backward", cases: upsample2d::backward_cases },
+    OpEntry { name: "activate", cases: activation::cases, random: activation::random },
+    OpEntry { name: "activate_backward", cases: activation::backward_cases, random: activation::random_backward },
+    OpEntry { name: "adam", cases: adam::cases, random: adam::random },
+    OpEntry { name: "adamax", cases: adamax::cases, random: adamax::random },
+    OpEntry { name: "add", cases: add::cases, random: add::random },
+    OpEntry { name: "avg_pool2d", cases: avg_pool2d::cases, random: avg_pool2d::random },
+    OpEntry { name: "avg_pool2d_backward", cases: avg_pool2d::backward_cases, random: avg_pool2d::random_backward },
+    OpEntry { name: "batch_norm", cases: batch_norm::cases, random: batch_norm::random },
+    OpEntry { name: "batch_norm_backward", cases: batch_norm::backward_cases, random: batch_norm::random_backward },
+    OpEntry { name: "bce_logits", cases: bce_logits::cases, random: bce_logits::random },
+    OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases, random: bce_logits::random_backward },
+    OpEntry { name: "conv2d", cases: conv2d::cases, random: conv2d::random },
+    OpEntry { name: "conv2d_weight_grad", cases: conv2d_weight_grad::cases, random: conv2d_weight_grad::random },
+    OpEntry { name: "conv_transpose2d", cases: conv_transpose2d::cases, random: conv_transpose2d::random },
+    OpEntry { name: "fill", cases: fill::cases, random: fill::random },
+    OpEntry { name: "gather", cases: gather::cases, random: gather::random },
+    OpEntry { name: "gaussian_noise", cases: noise::cases, random: noise::random },
+    OpEntry { name: "matmul", cases: matmul::cases, random: matmul::random },
+    OpEntry { name: "max_pool2d", cases: max_pool2d::cases, random: max_pool2d::random },
+    OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases, random: max_pool2d::random_backward },
+    OpEntry { name: "moments", cases: moments::cases, random: moments::random },
+    OpEntry { name: "moments_backward", cases: moments::backward_cases, random: moments::random_backward },
+    OpEntry { name: "moving_average", cases: moving_average::cases, random: moving_average::random },
+    OpEntry { name: "mse", cases: mse::cases, random: mse::random },
+    OpEntry { name: "mse_backward", cases: mse::backward_cases, random: mse::random_backward },
+    OpEntry { name: "nadam", cases: nadam::cases, random: nadam::random },
+    OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases, random: nadam::random_schedule },
+    OpEntry { name: "philox", cases: noise::philox_cases, random: noise::random_philox },
+    OpEntry { name: "record", cases: history::cases, random: history::random },
+    OpEntry { name: "rmsprop", cases: rmsprop::cases, random: rmsprop::random },
+    OpEntry { name: "sgd", cases: sgd::cases, random: sgd::random },
+    OpEntry { name: "sum_rows", cases: sum_rows::cases, random: sum_rows::random },
+    OpEntry { name: "tick", cases: clock::cases, random: clock::random },
+    OpEntry { name: "upsample2d", cases: upsample2d::cases, random: upsample2d::random },
+    OpEntry { name: "upsample2d_backward", cases: upsample2d::backward_cases, random: upsample2d::random_backward },
 ];
 
 /// How an input of a case is filled.

@@ -120,6 +120,21 @@ impl Plan {
             .collect()
     }
 
+    /// The same plan with every one-dimensional grid laid out in two rows, as [`crate::kernel::linear_grid`] lays out
+    /// those past 65,535 workgroups. The built-in kernels must not notice; validation asks them.
+    #[must_use]
+    pub fn refolded(&self) -> Self {
+        let mut plan = self.clone();
+        for launch in plan.steps.iter_mut().filter_map(|step| step.variant.as_mut()).flat_map(|v| &mut v.launches) {
+            if let [x, 1, 1] = launch.workgroups
+                && x > 1
+            {
+                launch.workgroups = [x.div_ceil(2), 2, 1];
+            }
+        }
+        plan
+    }
+
     /// Types of the tensors that a step reads and writes.
     pub fn types(&self, step: &Step) -> (Vec<TensorType>, Vec<TensorType>) {
         let of = |ids: &[TensorId]| ids.iter().map(|&i| self.tensors[i.index()].ty.clone()).collect();

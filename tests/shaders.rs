@@ -41,3 +41,23 @@ fn every_shader_file_is_used() {
         assert!(text.starts_with("// "), "{} does not say what it computes", path.display());
     }
 }
+
+#[test]
+fn some_case_of_every_kind_of_kernel_goes_past_the_limit_of_one_axis() {
+    let mut past = BTreeSet::new();
+    for case in OPS.iter().flat_map(|op| (op.cases)()).filter(|case| case.large) {
+        let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
+        let variants = case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &Target::DEFAULT_LIMITS);
+        let folded: Vec<&str> = variants
+            .iter()
+            .flat_map(|variant| &variant.launches)
+            .filter(|launch| launch.workgroups[1] > 1)
+            .map(|launch| launch.shader.name)
+            .collect();
+        assert!(!folded.is_empty(), "{} {} is not large", case.op.name(), case.label);
+        past.extend(folded);
+    }
+    for name in ["activate", "add", "conv2d_direct", "conv_tiled", "matmul_tiled", "gather", "max_pool2d", "sum_rows"] {
+        assert!(past.contains(name), "{name} is not among {past:?}");
+    }
+}

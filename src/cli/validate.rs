@@ -31,6 +31,12 @@ pub(super) struct Flags {
     /// Only shader modules with or without run-time checks
     #[arg(long)]
     modules: Option<Kind>,
+    /// Add this many random cases of every op
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    random: u64,
+    /// Seed of the first random case
+    #[arg(long, value_name = "S", default_value_t = 0, requires = "random")]
+    seed: u64,
     /// Run one training step of this preset on both sides and name the first launch that diverges
     #[arg(long, value_name = "PRESET|FILE.toml", conflicts_with_all = ["op", "variant", "case", "direction"])]
     bisect: Option<String>,
@@ -70,7 +76,7 @@ fn run_suite(flags: &Flags, device: &str, console: &Console) -> Result<()> {
             Way::Backward => Direction::Backward,
         }),
     };
-    let suite = Suite::built_in().filtered(&filter)?;
+    let suite = Suite::built_in().with_random(flags.random, flags.seed)?.filtered(&filter)?;
     let wanted = |kind: Kind| flags.modules.is_none_or(|only| only == kind);
     let mut subjects = device::open_with(
         device,
@@ -172,6 +178,9 @@ fn repeat(failure: &CaseFailure, description: &str, device: &str) -> String {
     };
     let CaseFailure { op, case, direction, modules, .. } = failure;
     let mut command = format!("degrain validate --device '{name}' --op {op} --case '{case}' --direction {direction}");
+    if let Some(seed) = case.strip_prefix("random ").and_then(|rest| rest.split(':').next()) {
+        let _ = write!(command, " --random 1 --seed {seed}");
+    }
     if let Some(variant) = failure.variant {
         let _ = write!(command, " --variant {variant}");
     }

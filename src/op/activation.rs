@@ -331,6 +331,9 @@ pub(super) fn cases() -> Vec<Case> {
         let inputs = vec![(TensorType::f32([8]), Values::Exact(extremes.clone()))];
         Case::new(format!("{kind:?} extremes"), Activate { kind }, inputs)
     }));
+    // Past 65,535 workgroups for the kernel that takes four elements as well.
+    let inputs = vec![(TensorType::f32([16_777_220]), Values::Uniform(-4.0, 4.0))];
+    cases.push(Case::new("large", Activate { kind: Activation::Relu }, inputs).large());
     cases
 }
 
@@ -342,6 +345,18 @@ pub(super) fn backward_cases() -> Vec<Case> {
         Case::new(format!("{kind:?} {dims:?}"), ActivateBackward { kind }, inputs)
     })
     .collect()
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let (kind, dims) = (draw.one_of(&Activation::NONLINEAR), draw.dims());
+    let case = Case::new(format!("{kind:?} {dims:?}"), Activate { kind }, vec![super::conv2d::reals(dims, -4.0, 4.0)]);
+    Ok(draw.small(case, [0]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let (kind, dims) = (draw.one_of(&Activation::NONLINEAR), draw.dims());
+    let inputs = [(-2.0, 2.0), (-0.9, 0.9)].map(|(lo, hi)| super::conv2d::reals(&dims[..], lo, hi)).into();
+    Ok(Case::new(format!("{kind:?} {dims:?}"), ActivateBackward { kind }, inputs))
 }
 
 #[cfg(test)]

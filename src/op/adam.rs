@@ -193,3 +193,9 @@ pub(super) fn cases() -> Vec<Case> {
     };
     conventions.into_iter().flat_map(of).collect()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let convention = draw.one_of(&[AdamConvention::Keras, AdamConvention::Torch]);
+    let op = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention };
+    Ok(Case::new(format!("{convention:?}"), op, draw.moments()))
+}

@@ -92,3 +92,9 @@ pub(super) fn cases() -> Vec<Case> {
     };
     conventions.into_iter().flat_map(of).collect()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let convention = draw.one_of(&[AdamaxConvention::Keras, AdamaxConvention::Torch]);
+    let op = Adamax { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, convention };
+    Ok(Case::new(format!("{convention:?}"), op, draw.moments()))
+}

@@ -58,5 +58,19 @@ pub(super) fn cases() -> Vec<Case> {
             let input = || (TensorType::f32(dims.clone()), Values::Uniform(-2.0, 2.0));
             Case::new(format!("{dims:?}"), Add, vec![input(), input()]).with_gradients([0, 1])
         })
-        .into()
+        .into_iter()
+        .chain([large()])
+        .collect()
+}
+
+/// Past 65,535 workgroups.
+fn large() -> Case {
+    let input = || (TensorType::f32([4_194_305]), Values::Uniform(-2.0, 2.0));
+    Case::new("large", Add, vec![input(), input()]).large()
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let ty = TensorType::f32(draw.dims());
+    let inputs = vec![(ty.clone(), Values::Uniform(-2.0, 2.0)), (ty.clone(), Values::Uniform(-2.0, 2.0))];
+    Ok(draw.small(Case::new(ty.to_string(), Add, inputs), [0, 1]))
 }

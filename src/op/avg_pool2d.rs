@@ -308,6 +308,20 @@ pub(super) fn backward_cases() -> Vec<Case> {
     })
 }
 
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let (dims, window, padding) = draw.pooling();
+    let op = AvgPool2d { count_padding: draw.flag(), ..AvgPool2d::new(window, padding, [dims[1], dims[2]])? };
+    Ok(draw.small(Case::new(format!("{dims:?} {op:?}"), op, vec![reals(dims, -1.0, 1.0)]), [0]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let (dims, window, padding) = draw.pooling();
+    let AvgPool2d { window, output, .. } = AvgPool2d::new(window, padding, [dims[1], dims[2]])?;
+    let op = AvgPool2dBackward { window, input: [dims[1], dims[2]], count_padding: draw.flag() };
+    let dy = reals([dims[0], output[0], output[1], dims[3]], -1.0, 1.0);
+    Ok(draw.small(Case::new(format!("{dims:?} {op:?}"), op, vec![dy]), [0]))
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {

@@ -382,6 +382,33 @@ pub(super) fn backward_cases() -> Vec<Case> {
     SHAPES.map(case).into()
 }
 
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let op = BatchNorm { epsilon: draw.one_of(&[1e-3, 1e-5]), activation: draw.activation() };
+    let c = dims[dims.len() - 1];
+    let inputs = vec![
+        reals(&dims[..], -2.0, 2.0),
+        reals([c], -1.5, 1.5),
+        reals([c], -1.0, 1.0),
+        reals([c], -0.5, 0.5),
+        reals([c], 0.05, 2.0),
+    ];
+    Ok(draw.small(Case::new(format!("{dims:?} {op:?}"), op, inputs), 0..5))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let c = dims[dims.len() - 1];
+    let inputs = vec![
+        reals(&dims[..], -2.0, 2.0),
+        reals(&dims[..], -1.0, 1.0),
+        reals([c], -1.5, 1.5),
+        reals([c], -0.5, 0.5),
+        reals([c], 0.05, 2.0),
+    ];
+    Ok(Case::new(format!("{dims:?}"), BatchNormBackward { epsilon: 1e-3 }, inputs))
+}
+
 #[cfg(test)]
 #[path = "batch_norm_tests.rs"]
 mod tests;

@@ -128,3 +128,15 @@ pub(super) fn backward_cases() -> Vec<Case> {
     cases.push(Case::new("extremes", BceLogitsBackward, inputs));
     cases
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let inputs = vec![reals(&dims[..], -6.0, 6.0), reals(&dims[..], 0.0, 1.0)];
+    Ok(draw.small(Case::new(format!("{dims:?}"), BceLogits, inputs), [0]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let inputs = vec![reals(&dims[..], -6.0, 6.0), reals(&dims[..], 0.0, 1.0), reals([], 0.5, 2.0)];
+    Ok(Case::new(format!("{dims:?}"), BceLogitsBackward, inputs))
+}

@@ -83,3 +83,10 @@ pub(super) fn cases() -> Vec<Case> {
         case("carry", [u32::MAX, 5, 32, 0]),
     ]
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let rows = draw.from(1..1000);
+    let batch = draw.from(1..=rows);
+    let clock = vec![draw.from(0..=u32::MAX), draw.from(0..=u32::MAX), draw.from(0..rows), draw.from(0..=u32::MAX)];
+    Ok(Case::new(format!("{clock:?}"), Tick { batch, rows }, vec![(Tick::clock(), Values::Words(clock))]))
+}

@@ -247,5 +247,22 @@ pub(super) fn cases() -> Vec<Case> {
         op.activation = Activation::NONLINEAR[i % Activation::NONLINEAR.len()];
         push(format!("{label}, {:?}", op.activation), op, &inputs);
     }
+    // Past 65,535 workgroups: of 64 pixels in some kernels, of 64 tiles of four channels in another.
+    if let Ok(op) = Conv2d::new(Window::square(1, 1), Padding::Valid, [2049, 2048]) {
+        let inputs = vec![reals([1, 2049, 2048, 1], -1.0, 1.0), reals([1, 1, 1, 1], 0.5, 1.0)];
+        cases.push(Case::new("large", op, inputs).large());
+    }
     cases
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let Sample { input, out_c, window, padding } = draw.convolution();
+    let op = Conv2d { activation: draw.activation(), ..Conv2d::new(window, padding, [input[1], input[2]])? };
+    let [kh, kw] = window.kernel;
+    let mut inputs = vec![reals(input, -1.0, 1.0), reals([kh, kw, input[3], out_c], -0.5, 0.5)];
+    if draw.flag() {
+        inputs.push(reals([out_c], -1.0, 1.0));
+    }
+    let all = 0..inputs.len();
+    Ok(draw.small(Case::new(format!("{input:?} -> {out_c} {op:?}"), op, inputs), all))
 }

@@ -115,3 +115,11 @@ pub(super) fn cases() -> Vec<Case> {
     };
     samples().into_iter().filter_map(case).collect()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let super::conv2d::Sample { input, out_c, window, padding } = draw.convolution();
+    let Conv2d { window, output, .. } = Conv2d::new(window, padding, [input[1], input[2]])?;
+    let inputs = vec![reals(input, -1.0, 1.0), reals([input[0], output[0], output[1], out_c], -1.0, 1.0)];
+    let case = Case::new(format!("{input:?} -> {out_c} {window:?}"), Conv2dWeightGrad { window }, inputs);
+    Ok(draw.small(case, [0, 1]))
+}

@@ -173,6 +173,19 @@ fn gradient_sized_cases() -> impl Iterator<Item = Case> {
     })
 }
 
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let super::conv2d::Sample { input, out_c, window, padding } = draw.convolution();
+    let whole = ConvTranspose2d::new(window, padding, [input[1], input[2]])?;
+    let op = ConvTranspose2d { activation: draw.activation(), ..whole };
+    let [kh, kw] = window.kernel;
+    let mut inputs = vec![reals(input, -1.0, 1.0), reals([kh, kw, out_c, input[3]], -0.5, 0.5)];
+    if draw.flag() {
+        inputs.push(reals([out_c], -1.0, 1.0));
+    }
+    let all = 0..inputs.len();
+    Ok(draw.small(Case::new(format!("{input:?} -> {out_c} {op:?}"), op, inputs), all))
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {

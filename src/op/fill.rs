@@ -54,5 +54,10 @@ impl Op for Fill {
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |shape: Shape| Case::new(format!("{shape}"), Fill { shape, value: -2.5 }, Vec::new());
-    vec![case([].into()), case([65].into()), case([3, 7].into())]
+    vec![case([].into()), case([65].into()), case([3, 7].into()), case([4_194_305].into()).large()]
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let shape: Shape = draw.dims().into();
+    Ok(Case::new(format!("{shape}"), Fill { shape, value: draw.from(-1e3..1e3) }, Vec::new()))
 }

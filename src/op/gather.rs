@@ -149,5 +149,24 @@ pub(super) fn cases() -> Vec<Case> {
             op(70, 13),
             vec![(n(11), order(11)), clock(4), reals(3, 70), reals(3, 70), reals(3, 70), reals(2, 70)],
         ),
+        Case::new("large", op(1, 4_194_305), vec![(n(9), order(9)), clock(2), bytes(9, 1)]).large(),
     ]
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let (columns, per_chunk, chunks) = (draw.channels(), draw.extent(), draw.from(1..=MAX_CHUNKS));
+    let rows = per_chunk * (chunks - 1) + draw.from(1..=per_chunk);
+    let (batch, bytes) = (draw.extent(), draw.flag());
+    let order = Values::Words((0..rows).map(|_| draw.from(0..rows) as u32).collect());
+    let clock = Values::Words(vec![draw.from(0..=u32::MAX), 0, draw.from(0..rows) as u32, 0]);
+    let mut inputs = vec![(TensorType::u32([rows]), order), (Tick::clock(), clock)];
+    inputs.extend((0..chunks).map(|c| {
+        let n = per_chunk.min(rows - c * per_chunk);
+        match bytes {
+            true => (TensorType::u8([n, columns]), Values::Integers(0, 256)),
+            false => (TensorType::f32([n, columns]), Values::Uniform(-1.0, 1.0)),
+        }
+    }));
+    let op = Gather { sample: [columns].into(), batch, offset: draw.from(-1.0..1.0) };
+    Ok(Case::new(format!("{batch} of {rows} rows of {columns} in {chunks} chunks"), op, inputs))
 }

@@ -66,3 +66,13 @@ pub(super) fn cases() -> Vec<Case> {
     };
     vec![case(0, 1), case(3, 8), case(8, 8), case(u32::MAX, 7)]
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let capacity = draw.extent();
+    let inputs = vec![
+        (TensorType::f32([]), Values::Uniform(0.0, 1.0)),
+        (TensorType::f32([capacity]), Values::Uniform(1.0, 2.0)),
+        (Tick::clock(), Values::Words(vec![draw.from(0..=u32::MAX), 0, 0, 0])),
+    ];
+    Ok(Case::new(format!("of {capacity}"), Record, inputs))
+}

@@ -168,5 +168,21 @@ pub(super) fn cases() -> Vec<Case> {
             push(format!("{m}x{k}x{n} {flags} bias {:?}", op.activation), op, &inputs);
         }
     }
+    // Past 65,535 workgroups of 64 rows.
+    let inputs = vec![reals([4_194_305, 1], -1.0, 1.0), reals([1, 1], 0.5, 1.0)];
+    cases.push(Case::new("large", Matmul::default(), inputs).large());
     cases
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let [m, k, n] = [(); 3].map(|()| draw.extent() * draw.channels());
+    let op = Matmul { transpose_a: draw.flag(), transpose_b: draw.flag(), activation: draw.activation() };
+    let a = if op.transpose_a { [k, m] } else { [m, k] };
+    let b = if op.transpose_b { [n, k] } else { [k, n] };
+    let mut inputs = vec![reals(a, -1.0, 1.0), reals(b, -1.0, 1.0)];
+    if draw.flag() {
+        inputs.push(reals([n], -1.0, 1.0));
+    }
+    let all = 0..inputs.len();
+    Ok(draw.small(Case::new(format!("{m}x{k}x{n} {op:?}"), op, inputs), all))
 }

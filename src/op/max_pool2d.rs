@@ -288,6 +288,10 @@ pub(super) fn cases() -> Vec<Case> {
         let ties = (TensorType::f32(dims), Values::Integers(0, 3));
         cases.push(Case::new(format!("{label}, ties"), op, vec![ties]));
     }
+    // Past 65,535 workgroups.
+    if let Ok(op) = MaxPool2d::new(Window::square(2, 1), Padding::Same, [2049, 2048]) {
+        cases.push(Case::new("large", op, vec![reals([1, 2049, 2048, 1], -1.0, 1.0)]).large());
+    }
     cases
 }
 
@@ -302,4 +306,25 @@ pub(super) fn backward_cases() -> Vec<Case> {
         Some(Case::new(format!("{dims:?} {window:?} {padding:?}"), op, inputs))
     };
     samples().into_iter().filter_map(case).collect()
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let (dims, window, padding) = draw.pooling();
+    let op = MaxPool2d::new(window, padding, [dims[1], dims[2]])?;
+    let label = format!("{dims:?} {op:?}");
+    if draw.flag() {
+        return Ok(Case::new(label, op, vec![(TensorType::f32(dims), Values::Integers(0, 4))]));
+    }
+    Ok(draw.small(Case::new(label, op, vec![reals(dims, -2.0, 1.0)]), [0]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let (dims, window, padding) = draw.pooling();
+    let MaxPool2d { window, output } = MaxPool2d::new(window, padding, [dims[1], dims[2]])?;
+    let ties = Case::new("x", MaxPool2d { window, output }, vec![(TensorType::f32(dims), Values::Integers(0, 3))]);
+    let argmax = ties.expected(&ties.arrays())?[1].u32().to_vec();
+    let shape = [dims[0], output[0], output[1], dims[3]];
+    let inputs = vec![reals(shape, -1.0, 1.0), (TensorType::u32(shape), Values::Words(argmax))];
+    let op = MaxPool2dBackward { window, input: [dims[1], dims[2]] };
+    Ok(Case::new(format!("{dims:?} {window:?}"), op, inputs))
 }

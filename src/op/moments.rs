@@ -301,3 +301,15 @@ pub(super) fn backward_cases() -> Vec<Case> {
         })
         .into()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    Ok(draw.small(Case::new(format!("{dims:?}"), Moments, vec![reals(dims, -1.0, 2.0)]), [0]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let c = dims[dims.len() - 1];
+    let inputs = vec![reals(&dims[..], -1.0, 1.0), reals([c], -0.5, 0.5), reals([c], -1.0, 1.0), reals([c], -1.0, 1.0)];
+    Ok(Case::new(format!("{dims:?}"), MomentsBackward, inputs))
+}

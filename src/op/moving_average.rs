@@ -76,3 +76,10 @@ pub(super) fn cases() -> Vec<Case> {
     };
     settings.into_iter().flat_map(|setting| shapes.map(|dims| case(setting, dims))).collect()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let op = MovingAverage { momentum: draw.from(0.0..1.0), scale: draw.from(1.0..1.1) };
+    let inputs = vec![reals(&dims[..], -1.0, 1.0), reals(&dims[..], -1.0, 1.0)];
+    Ok(Case::new(format!("{dims:?}"), op, inputs))
+}

@@ -179,5 +179,26 @@ pub(super) fn backward_cases() -> Vec<Case> {
             let inputs = vec![reals(dims, -1.0, 1.0), reals(dims, -1.0, 1.0), reals([], 0.5, 2.0)];
             Case::new(format!("{dims:?}"), MseBackward, inputs)
         })
-        .into()
+        .into_iter()
+        .chain([large()])
+        .collect()
+}
+
+/// Past 65,535 workgroups.
+fn large() -> Case {
+    let dims = [4_194_305];
+    let inputs = vec![reals(dims, -1.0, 1.0), reals(dims, -1.0, 1.0), reals([], 0.5, 2.0)];
+    Case::new("large", MseBackward, inputs).large()
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let inputs = vec![reals(&dims[..], -1.0, 1.0), reals(&dims[..], -1.0, 1.0)];
+    Ok(draw.small(Case::new(format!("{dims:?}"), Mse, inputs), [0, 1]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let inputs = vec![reals(&dims[..], -1.0, 1.0), reals(&dims[..], -1.0, 1.0), reals([], 0.5, 2.0)];
+    Ok(Case::new(format!("{dims:?}"), MseBackward, inputs))
 }

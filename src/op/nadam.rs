@@ -163,6 +163,20 @@ pub(super) fn schedule_cases() -> Vec<Case> {
     [0.004, 1.0].into_iter().flat_map(|psi| steps.map(|at| case(psi, at))).collect()
 }
 
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let mut inputs = draw.moments();
+    let step = f64::from(draw.from(1..1000u32));
+    let weights = NadamSchedule { beta1: 0.9, psi: 0.004 }.advance(draw.from(0.0..1.0), step).1;
+    inputs.push((TensorType::f32([2]), Values::Exact(weights.map(|w| f64::from(w as f32)).into())));
+    Ok(Case::new("moments", Nadam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }, inputs))
+}
+
+pub(super) fn random_schedule(draw: &mut super::Draw) -> Result<Case> {
+    let clock = vec![draw.from(0..10_000), 0, 0, 0];
+    let inputs = vec![(TensorType::f32([]), Values::Uniform(0.0, 1.0)), (Tick::clock(), Values::Words(clock))];
+    Ok(Case::new("schedule", NadamSchedule { beta1: 0.9, psi: draw.one_of(&[0.004, 1.0]) }, inputs))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

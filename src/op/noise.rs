@@ -223,7 +223,30 @@ pub(super) fn cases() -> Vec<Case> {
             inputs.extend(rows_and_clock(dims[0]));
             Case::new(format!("{dims:?}"), GaussianNoise { sigma: 0.3, seed: 7, stream: 1 }, inputs).with_gradients([0])
         })
-        .into()
+        .into_iter()
+        .chain([large()])
+        .collect()
+}
+
+/// Past 65,535 workgroups.
+fn large() -> Case {
+    let mut inputs = vec![(TensorType::f32([4_194_305, 1]), Values::Uniform(-0.5, 0.5))];
+    inputs.extend(rows_and_clock(4_194_305));
+    Case::new("large", GaussianNoise { sigma: 0.3, seed: 7, stream: 1 }, inputs).large()
+}
+
+pub(super) fn random_philox(draw: &mut super::Draw) -> Result<Case> {
+    let (samples, elements) = (draw.extent(), draw.channels());
+    let op = Philox { seed: draw.from(0..=u32::MAX), stream: draw.from(0..=u32::MAX), elements };
+    Ok(Case::new(format!("{samples}x{elements}"), op, rows_and_clock(samples)))
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let mut inputs = vec![(TensorType::f32(&dims[..]), Values::Uniform(-0.5, 0.5))];
+    inputs.extend(rows_and_clock(dims[0]));
+    let op = GaussianNoise { sigma: draw.from(0.0..1.0), seed: draw.from(0..=u32::MAX), stream: 1 };
+    Ok(draw.small(Case::new(format!("{dims:?}"), op, inputs), [0]))
 }
 
 #[cfg(test)]

@@ -122,3 +122,12 @@ pub(super) fn cases() -> Vec<Case> {
     });
     cases.collect()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let convention = draw.one_of(&[RmsPropConvention::Keras, RmsPropConvention::Torch, RmsPropConvention::Tf1]);
+    let op = RmsProp { rho: draw.from(0.5..0.999), epsilon: 1e-7, convention };
+    let inputs =
+        vec![reals(&dims[..], -1.0, 1.0), reals(&dims[..], -0.1, 0.1), reals(&dims[..], 1e-4, 1.0), draw.rate()];
+    Ok(Case::new(format!("{convention:?} {dims:?}"), op, inputs))
+}

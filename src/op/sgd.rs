@@ -145,6 +145,16 @@ pub(super) fn cases() -> Vec<Case> {
     cases.collect()
 }
 
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let dims = draw.dims();
+    let convention = draw.one_of(&[SgdConvention::Keras, SgdConvention::Torch]);
+    let op = Sgd { momentum: draw.one_of(&[0.0, 0.5, 0.9]), nesterov: false, convention };
+    let op = Sgd { nesterov: op.has_momentum() && draw.flag(), ..op };
+    let mut inputs = vec![reals(&dims[..], -1.0, 1.0); if op.has_momentum() { 3 } else { 2 }];
+    inputs.push(draw.rate());
+    Ok(Case::new(format!("{op:?} {dims:?}"), op, inputs))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

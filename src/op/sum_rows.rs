@@ -109,5 +109,15 @@ pub(super) fn cases() -> Vec<Case> {
         &[3, 9, 9, 36],
         &[300, 68],
     ];
-    shapes.map(|dims| Case::new(format!("{dims:?}"), SumRows, vec![reals(dims, -1.0, 1.0)])).into()
+    let mut cases: Vec<Case> =
+        shapes.map(|dims| Case::new(format!("{dims:?}"), SumRows, vec![reals(dims, -1.0, 1.0)])).into();
+    // Past 65,535 workgroups.
+    cases.push(Case::new("large", SumRows, vec![reals([2, 4_194_305], -1.0, 1.0)]).large());
+    cases
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let mut dims = vec![draw.extent() * draw.extent()];
+    dims.extend(draw.dims());
+    Ok(Case::new(format!("{dims:?}"), SumRows, vec![reals(dims, -1.0, 1.0)]))
 }

@@ -237,3 +237,16 @@ pub(super) fn backward_cases() -> Vec<Case> {
         })
         .into()
 }
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let (dims, factor) = (draw.pictures(), [draw.from(1..=3), draw.from(1..=3)]);
+    let case = Case::new(format!("{dims:?} by {factor:?}"), Upsample2d { factor }, vec![reals(dims, -1.0, 1.0)]);
+    Ok(draw.small(case, [0]))
+}
+
+pub(super) fn random_backward(draw: &mut super::Draw) -> Result<Case> {
+    let ([batch, h, w, channels], factor) = (draw.pictures(), [draw.from(1..=3), draw.from(1..=3)]);
+    let dims = [batch, h * factor[0], w * factor[1], channels];
+    let op = Upsample2dBackward { factor };
+    Ok(draw.small(Case::new(format!("{dims:?} by {factor:?}"), op, vec![reals(dims, -1.0, 1.0)]), [0]))
+}

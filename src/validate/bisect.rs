@@ -1,6 +1,6 @@
 //! The first launch of a graph that goes wrong on a device.
 
-use super::walk::{Bounds, GUARD_WORDS, Outcome, References, walk_with};
+use super::walk::{Bounds, GUARD_WORDS, Options, Outcome, References, walk_with};
 use crate::cpu::Oracle;
 use crate::error::Result;
 use crate::graph::Graph;
@@ -50,7 +50,8 @@ pub fn bisect(session: &mut Session, graph: &Graph, values: &[(String, Array)]) 
     let mut drifts = Vec::new();
     let program = session.record_plan(&plan)?;
     write(session, values)?;
-    let walked = walk_with(session, &plan, program, Bounds::OfTheValues, &mut References::default(), |_| true)?;
+    let options = Options { bounds: Bounds::OfTheValues, again: program };
+    let walked = walk_with(session, &plan, program, options, &mut References::default(), |_| true)?;
     let mut oracle = Oracle::new();
     for (name, array) in values {
         oracle.write(name, array.clone());

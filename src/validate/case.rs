@@ -1,6 +1,6 @@
 //! A case as a graph, in one direction, and its check on one session with one kernel.
 
-use super::walk::{Bounds, GUARD_WORDS, Outcome, References, walk_with};
+use super::walk::{Bounds, GUARD_WORDS, Options, Outcome, References, walk_with};
 use crate::error::Result;
 use crate::graph::{Graph, Signature};
 use crate::kernel::Target;
@@ -98,11 +98,13 @@ impl CaseGraph {
         Ok(names.into_iter().map(Some).collect())
     }
 
-    /// Walks the graph on a session with the kernels of this name wherever an op has one, until a step fails.
+    /// Walks the graph on a session with the kernels of this name wherever an op has one, until a step fails. With
+    /// `refold`, the second run of each step has its workgroups in two rows.
     pub(super) fn walk(
         &self,
         session: &mut Session,
         variant: Option<&str>,
+        refold: bool,
         references: &mut References,
     ) -> Result<Vec<Outcome>> {
         session.clear()?;
@@ -110,14 +112,15 @@ impl CaseGraph {
         session.set_variant(variant);
         let plan = session.plan(&self.graph)?;
         let program = session.record_plan(&plan)?;
+        let again = if refold { session.record_plan(&plan.refolded())? } else { program };
         for (name, array) in &self.values {
             // The gradient may need neither every input nor every output.
             if session.contains(name) {
                 session.write_array(name, array)?;
             }
         }
-        let walked =
-            walk_with(session, &plan, program, Bounds::OfTheOp, references, |outcome| outcome.failure.is_none())?;
+        let options = Options { bounds: Bounds::OfTheOp, again };
+        let walked = walk_with(session, &plan, program, options, references, |outcome| outcome.failure.is_none())?;
         Ok(walked.outcomes)
     }
 }
@@ -144,5 +147,5 @@ pub fn variant_names(case: &Case, target: &Target) -> Result<Vec<&'static str>> 
 /// # Errors
 /// If the op cannot take the inputs, a kernel does not compile, or the device is lost.
 pub fn check(session: &mut Session, case: &Case, direction: Direction, variant: Option<&str>) -> Result<Vec<Outcome>> {
-    CaseGraph::new(case, direction)?.walk(session, variant, &mut References::default())
+    CaseGraph::new(case, direction)?.walk(session, variant, false, &mut References::default())
 }

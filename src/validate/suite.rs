@@ -134,11 +134,16 @@ pub struct Filter {
     pub direction: Option<Direction>,
 }
 
+/// Largest extent of random cases; channels and columns are up to three times that.
+const RANDOM_EXTENT: usize = 12;
+
 /// Ops with their cases.
 #[derive(Clone, Debug, Default)]
 pub struct Suite {
     ops: Vec<SuiteOp>,
     layouts: Vec<BlockLayout>,
+    /// Whether the second run of each kernel has its workgroups in two rows: the built-in ones promise to cope.
+    refold: bool,
     variant: Option<String>,
     direction: Option<Direction>,
 }
@@ -147,7 +152,21 @@ impl Suite {
     /// Every built-in op.
     pub fn built_in() -> Self {
         let ops = OPS.iter().map(|op| SuiteOp { name: op.name.to_owned(), cases: (op.cases)() });
-        Self { ops: ops.collect(), ..Self::default() }
+        Self { ops: ops.collect(), refold: true, ..Self::default() }
+    }
+
+    /// Also `count` random cases of every op of [`OPS`] in the suite, of seeds from `seed` on.
+    ///
+    /// # Errors
+    /// If an op refuses what it drew itself.
+    pub fn with_random(mut self, count: u64, seed: u64) -> Result<Self> {
+        for op in &mut self.ops {
+            let Some(entry) = OPS.iter().find(|entry| entry.name == op.name) else { continue };
+            for number in 0..count {
+                op.cases.push(entry.random_case(seed.wrapping_add(number), RANDOM_EXTENT)?);
+            }
+        }
+        Ok(self)
     }
 
     /// One op of your own.
@@ -155,9 +174,23 @@ impl Suite {
         Self { ops: vec![SuiteOp { name: name.into(), cases }], ..Self::default() }
     }
 
+    /// Says that every kernel numbers its workgroups `y * num_workgroups.x + x` and ignores the surplus, as grids of
+    /// [`crate::kernel::linear_grid`] ask of it: the second run of each then has its workgroups in two rows, so that
+    /// what happens past 65,535 of them is seen on small cases.
+    #[must_use]
+    pub fn with_refolded_grids(mut self) -> Self {
+        self.refold = true;
+        self
+    }
+
     pub(super) fn with_layouts(mut self, layouts: Vec<BlockLayout>) -> Self {
         self.layouts = layouts;
         self
+    }
+
+    /// One op of this suite under the suite's settings.
+    pub(super) fn part(&self, name: String, cases: Vec<Case>) -> Self {
+        Self { ops: vec![SuiteOp { name, cases }], ..self.clone() }
     }
 
     /// The ops.
@@ -281,7 +314,7 @@ impl Suite {
             if self.variant.as_ref().is_some_and(|wanted| variant.is_none_or(|name| name != wanted)) {
                 continue;
             }
-            let found = graph.walk(&mut subject.session, variant, &mut references);
+            let found = graph.walk(&mut subject.session, variant, self.refold, &mut references);
             let modules = subject.modules;
             let failure = match &found {
                 Ok(outcomes) => failure_of(outcomes),

@@ -27,7 +27,7 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
     }
     for op in suite.ops() {
         let SuiteOp { name, cases } = op.clone();
-        let of = move |cases| Suite::of(name.clone(), cases);
+        let of = move |cases| suite.part(name.clone(), cases);
         let (shaders, cpu) = (of(cases.clone()), of(cases.clone()));
         trials.push(Trial::test(format!("shaders::{}", op.name), move || Ok(shaders.check_shaders().map(|_| ())?)));
         if has_cpu_kernel(op) {

@@ -67,7 +67,8 @@ pub(super) const GUARD_WORDS: usize = 64;
 /// # Errors
 /// If the device is lost.
 pub fn walk(session: &mut Session, plan: &Plan, program: ProgramId) -> Result<Vec<Outcome>> {
-    Ok(walk_with(session, plan, program, Bounds::OfTheOp, &mut References::default(), |_| true)?.outcomes)
+    let options = Options { bounds: Bounds::OfTheOp, again: program };
+    Ok(walk_with(session, plan, program, options, &mut References::default(), |_| true)?.outcomes)
 }
 
 /// As [`walk`], with references that were computed before, and until `go_on` says no.
@@ -75,12 +76,12 @@ pub(super) fn walk_with(
     session: &mut Session,
     plan: &Plan,
     program: ProgramId,
-    bounds: Bounds,
+    options: Options,
     references: &mut References,
     mut go_on: impl FnMut(&Outcome) -> bool,
 ) -> Result<Walked> {
     let mut walker =
-        Walker { session, plan, program, bounds, values: vec![None; plan.tensors().len()], references, failure: None };
+        Walker { session, plan, program, options, values: vec![None; plan.tensors().len()], references, failure: None };
     walker.references.of_step.resize_with(plan.steps().len(), || None);
     let mut outcomes = Vec::new();
     for (number, step) in plan.steps().iter().enumerate() {
@@ -106,6 +107,14 @@ pub(super) fn walk_with(
         }
     }
     Ok(Walked { outcomes, values: walker.values })
+}
+
+/// How a walk goes about it.
+#[derive(Clone, Copy)]
+pub(super) struct Options {
+    pub(super) bounds: Bounds,
+    /// What the second run of each step is taken from: the program itself, or one of the same plan with other grids.
+    pub(super) again: ProgramId,
 }
 
 /// How wide the absolute part of a tolerance is.
@@ -146,7 +155,7 @@ struct Walker<'a> {
     session: &'a mut Session,
     plan: &'a Plan,
     program: ProgramId,
-    bounds: Bounds,
+    options: Options,
     /// Words of each tensor when it was first seen.
     values: Vec<Option<Vec<u32>>>,
     references: &'a mut References,
@@ -159,13 +168,13 @@ impl Walker<'_> {
         let (input_types, output_types) = self.plan.types(step);
         let signature = Signature { inputs: &input_types, outputs: &output_types };
         let inputs = self.inputs(step, &input_types)?;
-        let first = self.run(number, step, &signature, &inputs, FILLS[0])?;
+        let first = self.run(self.program, number, step, &signature, &inputs, FILLS[0])?;
         let reference = self.reference(number, step, &signature, &inputs);
         let mut total = Comparison::empty();
         for (o, words) in first.iter().enumerate() {
             let got = Array::from_words(words, &output_types[o]);
             let expected = &reference.outputs[o];
-            let tolerance = self.bounds.of(reference.tolerances[o], expected);
+            let tolerance = self.options.bounds.of(reference.tolerances[o], expected);
             let found = compare(expected, &got, tolerance, reference.magnitudes[o].as_ref());
             if let Some(failure) = &found.failure {
                 let at = found.mismatch.as_ref().map_or(String::new(), |m| coordinates(m.index, &output_types[o]));
@@ -199,7 +208,7 @@ impl Walker<'_> {
             let fenced = self.fenced(step.inputs[input], inputs[input].clone())?;
             self.write(step.inputs[input], &fenced)?;
         }
-        let second = self.run(number, step, signature, inputs, FILLS[1])?;
+        let second = self.run(self.options.again, number, step, signature, inputs, FILLS[1])?;
         for (o, (first, second)) in first.iter().zip(&second).enumerate() {
             let ty = &signature.outputs[o];
             let untouched = |(a, b): (&u32, &u32)| *a == FILLS[0] && *b == FILLS[1];
@@ -244,6 +253,7 @@ impl Walker<'_> {
     /// Poisons and fences, runs the step, looks at the fences and the inputs, and returns the outputs.
     fn run(
         &mut self,
+        program: ProgramId,
         number: usize,
         step: &Step,
         signature: &Signature<'_>,
@@ -267,7 +277,7 @@ impl Walker<'_> {
             let all = self.session.storage_words(self.program, storage)?;
             self.session.write_storage(self.program, storage, &fence(vec![fill; *words], all))?;
         }
-        self.session.run_step(self.program, number)?;
+        self.session.run_step(program, number)?;
         let mut outputs = Vec::new();
         for (o, &id) in step.outputs.iter().enumerate() {
             let mut words = self.read(id)?;
