@@ -19,6 +19,7 @@ mod kernel;
 mod report;
 mod suite;
 mod trials;
+pub mod vectors;
 mod walk;
 
 pub use bisect::{BisectedStep, Bisection, bisect};

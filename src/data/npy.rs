@@ -34,16 +34,27 @@ pub(super) enum Kind {
     Unicode,
 }
 
-/// The header of an array in C order.
+/// The header of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) element: Element,
     pub(super) shape: Vec<u64>,
+    /// Whether the first axis is the contiguous one; never for less than two axes.
+    fortran_order: bool,
 }
 
 impl Header {
-    /// Reads up to the first byte of the numbers. The error is the problem without the file's name.
+    /// Reads the header of an array in C order, up to the first byte of the numbers. The error is the problem without
+    /// the file's name.
     pub(super) fn read(reader: &mut impl Read) -> Result<Self, String> {
+        let header = Self::read_any_order(reader)?;
+        if header.fortran_order {
+            return Err("the array is in Fortran order; save numpy.ascontiguousarray(x)".into());
+        }
+        Ok(header)
+    }
+
+    fn read_any_order(reader: &mut impl Read) -> Result<Self, String> {
         let mut take = |count: usize| {
             let mut bytes = Vec::new();
             let read = reader.take(count as u64).read_to_end(&mut bytes);
@@ -78,15 +89,13 @@ impl Header {
         let shape = field("shape").and_then(|s| s.strip_prefix('(')?.split_once(')')).ok_or_else(malformed)?.0;
         let sizes = shape.split(',').map(str::trim).filter(|s| !s.is_empty());
         let shape: Vec<u64> = sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| malformed())?;
-        let fortran = match field("fortran_order").ok_or_else(malformed)? {
+        let fortran_order = match field("fortran_order").ok_or_else(malformed)? {
             order if order.starts_with("False") => false,
             order if order.starts_with("True") => true,
             _ => return Err(malformed()),
         };
-        if fortran && shape.len() > 1 {
-            return Err("the array is in Fortran order; save numpy.ascontiguousarray(x)".into());
-        }
-        let header = Self { element: Element::parse(descr.0)?, shape };
+        let fortran_order = fortran_order && shape.len() > 1;
+        let header = Self { element: Element::parse(descr.0)?, shape, fortran_order };
         header.bytes(0)?;
         Ok(header)
     }
@@ -213,6 +222,72 @@ pub fn read(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
     values().map_err(|problem| Error::file(path, problem))
 }
 
+/// What the numbers of a [`Numbers`] were in their file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberKind {
+    /// Truth values, as 0 and 1.
+    Bool,
+    /// Whole numbers of any width, signed or not.
+    Integer,
+    /// Floats of 32 or 64 bits.
+    Float,
+}
+
+/// An array of numbers as it stands in a file, in C order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbers {
+    /// Extents, outermost first; none for a scalar.
+    pub shape: Vec<usize>,
+    /// What the file has.
+    pub kind: NumberKind,
+    /// The numbers; integers beyond 2^53 are rounded.
+    pub values: Vec<f64>,
+}
+
+/// Reads an array of any number type, byte order and memory order without rounding floats.
+///
+/// # Errors
+/// A file that is no `.npy` array of numbers, or is truncated.
+pub fn read_numbers(path: &Path) -> Result<Numbers> {
+    let mut reader = BufReader::new(File::open(path).map_err(Error::io(path, "read"))?);
+    numbers(&mut reader).map_err(|problem| Error::file(path, problem))
+}
+
+fn numbers(reader: &mut impl Read) -> Result<Numbers, String> {
+    let header = Header::read_any_order(reader)?;
+    let kind = match header.element.kind {
+        Kind::Bool => NumberKind::Bool,
+        Kind::Unsigned | Kind::Signed => NumberKind::Integer,
+        Kind::Float => NumberKind::Float,
+        Kind::Bytes | Kind::Unicode => return Err("an array of text; wanted numbers".to_string()),
+    };
+    let shape: Vec<usize> = header
+        .shape
+        .iter()
+        .map(|&n| usize::try_from(n).map_err(|_| "the array is too large".to_string()))
+        .collect::<Result<_, _>>()?;
+    let bytes = read_bytes(reader, header.bytes(0)?)?;
+    let elements = bytes.chunks_exact(header.element.size_bytes.max(1) as usize);
+    let values: Vec<f64> = elements.map(|element| header.element.number(element)).collect();
+    let values = if header.fortran_order { to_c_order(&shape, &values) } else { values };
+    Ok(Numbers { shape, kind, values })
+}
+
+/// The elements of a Fortran-ordered array of `shape` in C order.
+fn to_c_order(shape: &[usize], values: &[f64]) -> Vec<f64> {
+    let place = |index: usize| {
+        // The last axis is the fastest in C order; its step in Fortran order is the product of those before.
+        let (mut rest, mut at, mut step) = (index, 0, values.len());
+        for &extent in shape.iter().rev() {
+            step /= extent;
+            at += rest % extent * step;
+            rest /= extent;
+        }
+        at
+    };
+    (0..values.len()).filter_map(|index| values.get(place(index)).copied()).collect()
+}
+
 /// Writes `values`, an array of `shape` in C order, as little-endian f32; the file is complete or absent.
 ///
 /// # Errors
@@ -252,10 +327,10 @@ mod tests {
         let header = Header::parse("{'descr': '>f8', 'fortran_order': False, 'shape': (3, 4), }   \n").unwrap();
         assert_eq!(header.shape, [3, 4]);
         assert_eq!(header.element, Element { kind: Kind::Float, size_bytes: 8, big_endian: true });
+        assert!(!header.fortran_order);
         assert_eq!(header.bytes(1), Ok(32));
         assert_eq!(Header::parse("{'descr': '|u1', 'fortran_order': True, 'shape': (5,), }").unwrap().shape, [5]);
         for (text, reason) in [
-            ("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 4), }", "Fortran"),
             ("{'descr': '<c8', 'fortran_order': False, 'shape': (3,), }", "\"<c8\""),
             ("{'descr': '|O', 'fortran_order': False, 'shape': (3,), }", "Python objects"),
             ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,), }", "records"),
@@ -281,6 +356,41 @@ mod tests {
         assert_eq!(element("|S4").label(b"cat\0").unwrap(), "cat");
         assert_eq!(element("<U2").label(&[0xe9, 0, 0, 0, 0, 0, 0, 0]).unwrap(), "é");
         assert!(element("<f4").label(&1.5f32.to_le_bytes()).is_err());
+    }
+
+    /// A file of version 1 with this header and these numbers.
+    fn file(header: &str, numbers: &[u8]) -> Vec<u8> {
+        let length = (header.len() as u16).to_le_bytes();
+        [MAGIC, &[1, 0], &length, header.as_bytes(), numbers].concat()
+    }
+
+    #[test]
+    fn fortran_order_is_put_right_or_refused() {
+        // numpy.asfortranarray(numpy.arange(6, dtype=">i4").reshape(2, 3)) stores 0 3 1 4 2 5.
+        let stored: Vec<u8> = [0_i32, 3, 1, 4, 2, 5].iter().flat_map(|n| n.to_be_bytes()).collect();
+        let bytes = file("{'descr': '>i4', 'fortran_order': True, 'shape': (2, 3), }", &stored);
+        let found = numbers(&mut bytes.as_slice()).unwrap();
+        assert_eq!(
+            found,
+            Numbers { shape: vec![2, 3], kind: NumberKind::Integer, values: vec![0., 1., 2., 3., 4., 5.] }
+        );
+        assert!(Header::read(&mut bytes.as_slice()).unwrap_err().contains("Fortran"));
+        let cube: Vec<f64> = (0..24).map(f64::from).collect();
+        let fortran: Vec<f64> = (0..24).map(|i| f64::from(i % 2 * 12 + i / 2 % 3 * 4 + i / 6)).collect();
+        assert_eq!(to_c_order(&[2, 3, 4], &fortran), cube);
+        assert_eq!(to_c_order(&[2, 0], &[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn numbers_keep_what_f32_would_round() {
+        let bytes = file("{'descr': '<f8', 'fortran_order': False, 'shape': (), }", &0.1_f64.to_le_bytes());
+        let found = numbers(&mut bytes.as_slice()).unwrap();
+        assert_eq!((found.shape, found.kind, found.values), (vec![], NumberKind::Float, vec![0.1]));
+        let bytes = file("{'descr': '|b1', 'fortran_order': False, 'shape': (2,), }", &[1, 0]);
+        assert_eq!(numbers(&mut bytes.as_slice()).unwrap().kind, NumberKind::Bool);
+        assert!(numbers(&mut &bytes[..bytes.len() - 1]).unwrap_err().contains("truncated"));
+        let bytes = file("{'descr': '|S2', 'fortran_order': False, 'shape': (1,), }", b"no");
+        assert!(numbers(&mut bytes.as_slice()).unwrap_err().contains("text"));
     }
 
     #[test]
