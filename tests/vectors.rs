@@ -26,13 +26,10 @@ struct Fixture {
     unsupported: &'static [&'static str],
 }
 
-const FIXTURES: [Fixture; 1] = [Fixture {
-    name: "torch",
-    packed: include_bytes!("vectors/torch.tgz"),
-    cases: 261,
-    backward: 240,
-    unsupported: &[],
-}];
+const FIXTURES: [Fixture; 2] = [
+    Fixture { name: "torch", packed: include_bytes!("vectors/torch.tgz"), cases: 303, backward: 259, unsupported: &[] },
+    Fixture { name: "onnx", packed: include_bytes!("vectors/onnx.tgz"), cases: 100, backward: 0, unsupported: &[] },
+];
 
 type Outcomes = Result<(), Failed>;
 

@@ -248,6 +248,21 @@ def max_pools(cases):
                              extra={"argmax": argmax.numpy().astype(kind)})
 
 
+def dilated_pools(cases):
+    shape, size, stride, dilation = (2, 3, 9, 8), (3, 2), (2, 1), (2, 3)
+    for padding in ("valid", "same", [2, 1, 0, 2]):
+        sides = sides_of(padding, shape[2:], size, stride, dilation)
+        attributes = {"size": size, "stride": stride, "padding": padding, "dilation": dilation}
+        label = padding if isinstance(padding, str) else "explicit"
+        x = Random(f"dilated-{label}").normal(*shape)
+        cases.differentiable(f"max_pool2d-dilated-{label}", "max_pool2d", attributes, {"x": x}, lambda x: F.max_pool2d(
+            padded(x, sides, -torch.inf), size, stride, dilation=dilation))
+        one = torch.ones(shape[1], 1, *size)
+        total = lambda x: F.conv2d(padded(x, sides), one, stride=stride, dilation=dilation, groups=shape[1])
+        cases.differentiable(f"avg_pool2d-dilated-{label}", "avg_pool2d", attributes, {"x": x},
+                             lambda x: total(x) / total(torch.ones(shape)))
+
+
 def average_pools(cases):
     # name, (batch, channels, height, width), size, stride, padding, whether padding counts
     for name, shape, size, stride, padding, counts in [
@@ -420,21 +435,20 @@ def optimizer_cases(cases, name, op, attributes, state, update, shape=(3, 5), or
         param, state = new_param, new_state
 
 
-def torch_update(make, names):
-    """One step of a PyTorch optimiser from the state given; `names` are its names of ours."""
+def torch_update(make, names, product=None):
+    """One step of a PyTorch optimiser from the state given; `names` are its names of ours. `product(t)` is the product
+    of NAdam's first t mu."""
     def update(t, param, grad, state):
         leaf = param.clone().requires_grad_()
         optimizer = make([leaf])
         if t > 1:
-            extra = {}
-            if "mu_product" in names:
-                extra["mu_product"] = torch.tensor(names["mu_product"](t - 1))
-            optimizer.state[leaf] = {"step": torch.tensor(float(t - 1)), **extra,
-                                     **{theirs: state[ours].clone() for ours, theirs in names.items() if isinstance(theirs, str)}}
+            extra = {} if product is None else {"mu_product": torch.tensor(product(t - 1))}
+            before = {theirs: state[ours].clone() for ours, theirs in names.items()}
+            optimizer.state[leaf] = {"step": torch.tensor(float(t - 1)), **before, **extra}
         leaf.grad = grad.clone()
         optimizer.step()
         after = optimizer.state[leaf]
-        return leaf.detach(), {ours: after[theirs].clone() for ours, theirs in names.items() if isinstance(theirs, str)}
+        return leaf.detach(), {ours: after[theirs].clone() for ours, theirs in names.items()}
     return update
 
 
@@ -470,6 +484,65 @@ def optimizers(cases):
                         torch_update(lambda p: torch.optim.Adamax(p, lr=lr, betas=(b1, b2), eps=attributes["eps"]),
                                      {"m": "exp_avg", "u": "exp_inf"}), origin=TORCH)
 
+    # Nadam: the product of the mu is an attribute at t = 3 and left out at t = 1, where it is one.
+    def mu(t, psi):
+        return b1 * (1 - 0.5 * 0.96 ** (psi * t))
+
+    def with_product(attributes, psi):
+        product = lambda t: float(np.prod([mu(i, psi) for i in range(1, t + 1)]))
+        return product, lambda t: attributes if t == 1 else {**attributes, "mu_product": product(t - 1)}
+
+    psi = f32(0.004)
+    product, attributes = with_product({**betas, "convention": "torch", "psi": psi}, psi)
+    optimizer_cases(cases, "nadam-torch", "nadam", attributes, moments,
+                    torch_update(lambda p: torch.optim.NAdam(p, lr=lr, betas=(b1, b2), eps=eps, momentum_decay=psi),
+                                 {"m": "exp_avg", "v": "exp_avg_sq"}, product), origin=TORCH)
+
+    product_keras, attributes = with_product({**betas, "convention": "keras", "psi": 1.0}, 1.0)
+
+    def nadam_keras(t, param, grad, s):
+        m, v = b1 * s["m"] + (1 - b1) * grad, b2 * s["v"] + (1 - b2) * grad**2
+        now, after = mu(t, 1.0), mu(t + 1, 1.0)
+        p = product_keras(t)
+        estimate = after * m / (1 - p * after) + (1 - now) * grad / (1 - p)
+        return param - lr * estimate / ((v / (1 - b2**t)).sqrt() + eps), {"m": m, "v": v}
+
+    optimizer_cases(cases, "nadam-keras", "nadam", attributes, moments, nadam_keras)
+
+    rho = f32(0.9)
+    for label, tiny in (("", f32(1e-7)), ("-large-eps", 0.25)):
+        decays = {"lr": lr, "rho": rho, "eps": tiny}
+
+        def inside(t, param, grad, s):
+            mean = rho * s["s"] + (1 - rho) * grad**2
+            return param - lr * grad / (mean + tiny).sqrt(), {"s": mean}
+
+        optimizer_cases(cases, f"rmsprop-keras{label}", "rmsprop", {**decays, "convention": "keras"}, {"s": zeros}, inside)
+        optimizer_cases(cases, f"rmsprop-tf1{label}", "rmsprop", {**decays, "convention": "tf1"},
+                        {"s": torch.ones(3, 5)}, inside)
+        optimizer_cases(cases, f"rmsprop-torch{label}", "rmsprop", {**decays, "convention": "torch"}, {"s": zeros},
+                        torch_update(lambda p: torch.optim.RMSprop(p, lr=lr, alpha=rho, eps=tiny), {"s": "square_avg"}),
+                        origin=TORCH)
+
+    for nesterov in (False, True):
+        label = "-nesterov" if nesterov else ""
+        momentum = {"lr": lr, "momentum": b1, "nesterov": nesterov}
+
+        def sgd_keras(t, param, grad, s):
+            m = b1 * s["m"] - lr * grad
+            return param + (b1 * m - lr * grad if nesterov else m), {"m": m}
+
+        optimizer_cases(cases, f"sgd-keras{label}", "sgd", {**momentum, "convention": "keras"}, {"m": zeros}, sgd_keras)
+        optimizer_cases(cases, f"sgd-torch{label}", "sgd", {**momentum, "convention": "torch"}, {"m": zeros},
+                        torch_update(lambda p: torch.optim.SGD(p, lr=lr, momentum=b1, nesterov=nesterov),
+                                     {"m": "momentum_buffer"}), origin=TORCH)
+    optimizer_cases(cases, "sgd-plain", "sgd", {"lr": lr}, {},
+                    torch_update(lambda p: torch.optim.SGD(p, lr=lr), {}), origin=TORCH)
+    # One parameter, and as many as make the kernels take more than one workgroup.
+    for label, shape in (("scalar", (1,)), ("many", (7, 83))):
+        blank = {"m": torch.zeros(*shape), "v": torch.zeros(*shape)}
+        optimizer_cases(cases, f"adam-{label}", "adam", {**betas, "convention": "keras"}, blank, adam_keras, shape=shape)
+
 
 def encodings(cases):
     """The same numbers in every type, byte order and memory order that a file may have."""
@@ -489,7 +562,7 @@ def main():
     archive = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("torch.tgz")
     with tempfile.TemporaryDirectory() as root:
         cases = Cases(root)
-        for make in (convolutions, transposed_convolutions, max_pools, average_pools, upsampling, products, activations,
+        for make in (convolutions, transposed_convolutions, max_pools, average_pools, dilated_pools, upsampling, products, activations,
                      losses, batch_norms, optimizers, encodings):
             make(cases)
         pack(root, archive)

@@ -122,6 +122,11 @@ impl<'a> Attributes<'a> {
         if pair.contains(&0) { Err(self.unsupported(name)) } else { Ok(Some(pair)) }
     }
 
+    /// Height and width that must be given.
+    pub(super) fn required_pair(&self, name: &str) -> Result<[usize; 2], Problem> {
+        self.pair(name)?.ok_or_else(|| self.wrong(name, "a whole number or [height, width]"))
+    }
+
     /// `"same"`, `"valid"` (where it is left out, too) or `[top, bottom, left, right]`.
     pub(super) fn padding(&self) -> Result<Sides, Problem> {
         const NAME: &str = "padding";

@@ -39,7 +39,7 @@ pub(super) fn run_case(name: &str, folder: &Path, session: &mut Session) -> Vec<
         (Direction::Forward, !case.file.outputs.is_empty()),
         (Direction::Backward, case.file.gradients().next().is_some()),
     ];
-    for (direction, _) in directions.into_iter().filter(|(_, wanted)| *wanted) {
+    for direction in directions.into_iter().filter_map(|(direction, wanted)| wanted.then_some(direction)) {
         match case.record(direction) {
             Ok(pass) => {
                 push(&op, Some(direction), Some(REFERENCE), pass.outcome(pass.run_reference(), &case));
@@ -233,34 +233,42 @@ impl Compared {
         if reals.len() != self.ty.shape.len() {
             return Err(Problem::Wrong(format!("{}: {} elements for a {}", self.expected.file, reals.len(), self.ty)));
         }
-        let got = self.expected.theirs(&reals, &self.ty.shape, self.role, case.layout)?;
-        let wanted = &self.expected.values;
-        let (rtol, atol) = if self.ty.dtype == DType::F32 { (case.rtol, case.atol) } else { (0.0, 0.0) };
-        // No finite tolerance follows from an infinity: it agrees with itself alone.
-        let infinite = wanted.iter().zip(&got).position(|(wanted, got)| wanted.is_infinite() && wanted != got);
-        if let Some(element) = infinite {
-            let (wanted, got) = (wanted.get(element), got.get(element));
-            let problem = self.wrong_element(element, wanted.copied(), got.copied(), 0.0);
-            return Ok((f64::INFINITY, Some(problem)));
+        let mut got = self.expected.theirs(&reals, &self.ty.shape, self.role, case.layout)?;
+        let mut wanted = self.expected.values.clone();
+        if let Some((element, wanted, got)) = settle_specials(&mut wanted, &mut got) {
+            return Ok((f64::INFINITY, Some(self.wrong_element(element, wanted, got, 0.0))));
         }
-        let wanted = Array::F64(wanted.clone());
-        let found = compare(&wanted, &Array::F64(got), Tolerance::Close { rtol, atol }, None);
+        let (rtol, atol) = if self.ty.dtype == DType::F32 { (case.rtol, case.atol) } else { (0.0, 0.0) };
+        let found = compare(&Array::F64(wanted), &Array::F64(got), Tolerance::Close { rtol, atol }, None);
         let problem = found.failure.map(|failure| match found.mismatch {
-            Some(m) => self.wrong_element(m.index, Some(m.expected), Some(m.got), m.allowed),
+            Some(m) => self.wrong_element(m.index, m.expected, m.got, m.allowed),
             None => format!("{}: {failure}", self.expected.file),
         });
         Ok((found.worst, problem))
     }
 
-    fn wrong_element(&self, element: usize, wanted: Option<f64>, got: Option<f64>, allowed: f64) -> String {
-        let place = coordinates(&self.expected.shape, element);
-        let (wanted, got) = (wanted.unwrap_or(f64::NAN), got.unwrap_or(f64::NAN));
+    fn wrong_element(&self, element: usize, wanted: f64, got: f64, allowed: f64) -> String {
+        let (file, place) = (&self.expected.file, coordinates(&self.expected.shape, element));
         let error = (wanted - got).abs();
-        let file = &self.expected.file;
         format!(
             "{file}: element {place}: wanted {wanted:e}, got {got:e}, off by {error:e} where {allowed:e} is allowed"
         )
     }
+}
+
+/// Replaces elements where a NaN or an infinity is wanted and there by zeros: no tolerance follows from them, so NaN
+/// agrees with NaN alone and an infinity with itself. Gives the first that does not, its place and both values.
+fn settle_specials(wanted: &mut [f64], got: &mut [f64]) -> Option<(usize, f64, f64)> {
+    for (element, (wanted, got)) in wanted.iter_mut().zip(got).enumerate() {
+        if wanted.is_finite() {
+            continue;
+        }
+        if *wanted != *got && !(wanted.is_nan() && got.is_nan()) {
+            return Some((element, *wanted, *got));
+        }
+        (*wanted, *got) = (0.0, 0.0);
+    }
+    None
 }
 
 /// That the op has an array of every name.

@@ -6,7 +6,7 @@ use super::layout::Role;
 use super::ports::{Port, optional, port};
 use super::tape::Tape;
 use super::{losses, optimizers, windows};
-use crate::op::{Activate, Activation, Matmul};
+use crate::op::{Activate, Activation, BatchNorm, BatchNormTraining, Matmul};
 use crate::tensor::TensorId;
 
 /// One row: an op of a `case.json`.
@@ -35,6 +35,13 @@ const NEW_PICTURE: &[Port] = &[port("y", Role::Picture)];
 const CONVOLUTION: &[Port] = &[port("x", Role::Picture), port("weight", Role::Kernel), optional("bias", Role::Vector)];
 const DENSE: &[Port] = &[port("x", Role::Matrix), port("weight", Role::DenseWeight), optional("bias", Role::Vector)];
 const PRODUCT: &[Port] = &[port("a", Role::Matrix), port("b", Role::Matrix)];
+const BATCH_NORM: &[Port] = &[
+    port("x", Role::Channels),
+    port("weight", Role::Vector),
+    port("bias", Role::Vector),
+    port("running_mean", Role::Vector),
+    port("running_var", Role::Vector),
+];
 const LOSS: &[Port] = &[port("x", Role::Elements), port("target", Role::Elements)];
 
 /// Every op that cases may have.
@@ -55,10 +62,24 @@ pub(super) const OPS: &[VectorOp] = &[
     },
     VectorOp {
         name: "max_pool2d",
-        attributes: &["size", "stride", "padding"],
+        attributes: &["size", "stride", "padding", "dilation"],
         inputs: PICTURE,
         outputs: &[port("y", Role::Picture), port("argmax", Role::Indices)],
         record: windows::max_pool2d,
+    },
+    VectorOp {
+        name: "avg_pool2d",
+        attributes: &["size", "stride", "padding", "dilation", "count_include_pad"],
+        inputs: PICTURE,
+        outputs: NEW_PICTURE,
+        record: windows::avg_pool2d,
+    },
+    VectorOp {
+        name: "upsample2d",
+        attributes: &["factor"],
+        inputs: PICTURE,
+        outputs: NEW_PICTURE,
+        record: windows::upsample2d,
     },
     VectorOp {
         name: "dense",
@@ -81,6 +102,7 @@ pub(super) const OPS: &[VectorOp] = &[
         outputs: Y,
         record: |tape, _| activate(tape, Activation::Relu),
     },
+    VectorOp { name: "leaky_relu", attributes: &["slope"], inputs: X, outputs: Y, record: leaky_relu },
     VectorOp { name: "elu", attributes: &["alpha"], inputs: X, outputs: Y, record: elu },
     VectorOp {
         name: "sigmoid",
@@ -95,6 +117,20 @@ pub(super) const OPS: &[VectorOp] = &[
         inputs: X,
         outputs: Y,
         record: |tape, _| activate(tape, Activation::Tanh),
+    },
+    VectorOp {
+        name: "softplus",
+        attributes: &[],
+        inputs: X,
+        outputs: Y,
+        record: |tape, _| activate(tape, Activation::Softplus),
+    },
+    VectorOp {
+        name: "batch_norm",
+        attributes: &["momentum", "epsilon", "training"],
+        inputs: BATCH_NORM,
+        outputs: &[port("y", Role::Channels), port("running_mean", Role::Vector), port("running_var", Role::Vector)],
+        record: batch_norm,
     },
     VectorOp { name: "mse", attributes: &[], inputs: LOSS, outputs: Y, record: losses::mse },
     VectorOp { name: "bce_logits", attributes: &[], inputs: LOSS, outputs: Y, record: losses::bce_logits },
@@ -112,6 +148,27 @@ pub(super) const OPS: &[VectorOp] = &[
         outputs: optimizers::ADAMAX_OUTPUTS,
         record: optimizers::adamax,
     },
+    VectorOp {
+        name: "nadam",
+        attributes: optimizers::NADAM_ATTRIBUTES,
+        inputs: optimizers::ADAM_INPUTS,
+        outputs: optimizers::NADAM_OUTPUTS,
+        record: optimizers::nadam,
+    },
+    VectorOp {
+        name: "rmsprop",
+        attributes: &["lr", "rho", "eps", "t", "convention"],
+        inputs: optimizers::RMSPROP_INPUTS,
+        outputs: optimizers::RMSPROP_OUTPUTS,
+        record: optimizers::rmsprop,
+    },
+    VectorOp {
+        name: "sgd",
+        attributes: &["lr", "momentum", "nesterov", "t", "convention"],
+        inputs: optimizers::SGD_INPUTS,
+        outputs: optimizers::SGD_OUTPUTS,
+        record: optimizers::sgd,
+    },
 ];
 
 fn activate(tape: &mut Tape, kind: Activation) -> Result<Vec<TensorId>, Problem> {
@@ -119,10 +176,35 @@ fn activate(tape: &mut Tape, kind: Activation) -> Result<Vec<TensorId>, Problem>
 }
 
 fn elu(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {
-    if attributes.number_or("alpha", 1.0)? != 1.0 {
-        return Err(attributes.unsupported("alpha"));
+    let alpha = coefficient(attributes, "alpha", Some(1.0))?;
+    activate(tape, Activation::Elu { alpha })
+}
+
+fn leaky_relu(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {
+    let slope = coefficient(attributes, "slope", None)?;
+    activate(tape, Activation::LeakyRelu { slope })
+}
+
+/// The coefficient of an activation; a negative one would not let the output tell which branch was taken.
+fn coefficient(attributes: &Attributes<'_>, name: &str, default: Option<f64>) -> Result<f32, Problem> {
+    let value = match default {
+        Some(default) => attributes.number_or(name, default)?,
+        None => attributes.number(name)?,
+    };
+    let fits = value >= 0.0 && (value as f32).is_finite();
+    if fits { Ok(value as f32) } else { Err(attributes.unsupported(name)) }
+}
+
+/// Inference has no new running statistics. Keras's variance, the biased one, is what cases have.
+fn batch_norm(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {
+    let epsilon = attributes.number("epsilon")? as f32;
+    if !attributes.flag("training")? {
+        return Ok(tape.graph.apply(BatchNorm { epsilon, activation: Activation::Linear }, &tape.inputs())?);
     }
-    activate(tape, Activation::Elu)
+    let op = BatchNormTraining { momentum: attributes.number("momentum")? as f32, epsilon, unbiased: false };
+    let inputs = ["x", "weight", "bias", "running_mean", "running_var"];
+    let [x, weight, bias, mean, variance] = inputs.map(|name| tape.input(name));
+    Ok(op.record(&mut tape.graph, [x?, weight?, bias?, mean?, variance?])?.into())
 }
 
 fn matmul(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {

@@ -3,7 +3,7 @@
 use super::Problem;
 use super::attributes::{Attributes, Sides};
 use super::tape::Tape;
-use crate::op::{Activation, Conv2d, ConvTranspose2d, MaxPool2d, Padding, Window};
+use crate::op::{Activation, AvgPool2d, Conv2d, ConvTranspose2d, MaxPool2d, Padding, Upsample2d, Window};
 use crate::tensor::TensorId;
 
 pub(super) fn conv2d(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {
@@ -68,12 +68,24 @@ pub(super) fn max_pool2d(tape: &mut Tape, attributes: &Attributes<'_>) -> Result
     Ok(tape.graph.apply(MaxPool2d { window, output }, &tape.inputs())?)
 }
 
+/// Whether padding counts in the mean is PyTorch's and ONNX's `count_include_pad`; by default it does not.
+pub(super) fn avg_pool2d(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {
+    let (window, output) = pool(tape, attributes)?;
+    let count_padding = attributes.flag("count_include_pad")?;
+    Ok(tape.graph.apply(AvgPool2d { window, output, count_padding }, &tape.inputs())?)
+}
+
+pub(super) fn upsample2d(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<TensorId>, Problem> {
+    let factor = attributes.required_pair("factor")?;
+    Ok(tape.graph.apply(Upsample2d { factor }, &tape.inputs())?)
+}
+
 /// The window of a pooling; its stride is its size where it is left out.
 fn pool(tape: &Tape, attributes: &Attributes<'_>) -> Result<(Window, [usize; 2]), Problem> {
-    let kernel = attributes.pair("size")?;
-    let kernel = kernel.ok_or_else(|| Problem::Wrong("pooling: attribute `size` is missing".to_owned()))?;
+    let kernel = attributes.required_pair("size")?;
     let stride = attributes.pair("stride")?.unwrap_or(kernel);
-    place(Window { kernel, stride, dilation: [1; 2], padding: [0; 2] }, attributes.padding()?, tape.size("x")?)
+    let dilation = attributes.pair("dilation")?.unwrap_or([1; 2]);
+    place(Window { kernel, stride, dilation, padding: [0; 2] }, attributes.padding()?, tape.size("x")?)
 }
 
 /// The window of the kernel in `weight` with the case's stride and dilation.
