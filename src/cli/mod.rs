@@ -17,8 +17,6 @@ mod sheets;
 mod summary;
 mod train;
 mod train_flags;
-mod validate;
-#[cfg_attr(not(test), expect(dead_code, reason = "the command `validate` will call it"))]
 mod vectors;
 
 use clap::{Args, Parser, Subcommand};

@@ -9,7 +9,6 @@ mod case_file;
 mod check;
 mod folder;
 mod layout;
-mod losses;
 mod optimizers;
 mod ports;
 mod table;

@@ -175,11 +175,11 @@ mod tests {
         assert_eq!(with(r#"{"stride": 2}"#, |a| a.pair("stride")), Ok(Some([2, 2])));
         assert_eq!(with(r#"{"stride": [2, 3.0]}"#, |a| a.pair("stride")), Ok(Some([2, 3])));
         assert_eq!(with(r#"{"stride": null}"#, |a| a.pair("stride")), Ok(None));
-        assert_eq!(with("{}", Attributes::padding), Ok(Sides::Named(Padding::Valid)));
-        assert_eq!(with(r#"{"padding": "same"}"#, Attributes::padding), Ok(Sides::Named(Padding::Same)));
-        assert_eq!(with(r#"{"padding": [0, 1, 2, 3]}"#, Attributes::padding), Ok(Sides::Explicit([0, 1, 2, 3])));
+        assert_eq!(with("{}", |a| a.padding()), Ok(Sides::Named(Padding::Valid)));
+        assert_eq!(with(r#"{"padding": "same"}"#, |a| a.padding()), Ok(Sides::Named(Padding::Same)));
+        assert_eq!(with(r#"{"padding": [0, 1, 2, 3]}"#, |a| a.padding()), Ok(Sides::Explicit([0, 1, 2, 3])));
         assert_eq!(with(r#"{"on": 1}"#, |a| a.flag("on")), Ok(true));
-        assert_eq!(with(r#"{"t": 3}"#, Attributes::step), Ok(3));
+        assert_eq!(with(r#"{"t": 3}"#, |a| a.step()), Ok(3));
         assert_eq!(
             with(r#"{"epsilon": 1e-7, "beta_1": 0.5}"#, |a| Ok((a.number("eps")?, a.number("beta1")?))),
             Ok((1e-7, 0.5))
@@ -207,7 +207,7 @@ mod tests {
         for json in [r#"{"padding": [1, 1]}"#, r#"{"padding": 1}"#, r#"{"padding": ["a", 0, 0, 0]}"#] {
             assert!(matches!(padding(json), Err(Problem::Wrong(_))), "{json}");
         }
-        assert!(matches!(with(r#"{"t": 0}"#, Attributes::step), Err(Problem::Wrong(_))));
+        assert!(matches!(with(r#"{"t": 0}"#, |a| a.step()), Err(Problem::Wrong(_))));
         assert!(matches!(with(r#"{"eps": 1, "epsilon": 1}"#, |_| Ok(())), Err(Problem::Wrong(_))));
         let missing = with("{}", |a| a.number("lr")).unwrap_err();
         assert_eq!(missing, Problem::Wrong("op: attribute `lr` is missing".to_owned()));

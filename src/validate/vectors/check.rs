@@ -18,35 +18,30 @@ use std::path::Path;
 
 /// All rows of the case in `folder`.
 pub(super) fn run_case(name: &str, folder: &Path, session: &mut Session) -> Vec<VectorResult> {
-    let mut results = Vec::new();
-    let mut op = String::new();
-    let mut push = |op: &str, direction: Option<Direction>, backend: Option<&str>, outcome: Outcome| {
+    let row = |op: &str, direction: Option<Direction>, backend: Option<&str>, outcome: Outcome| {
         let (case, op) = (name.to_owned(), op.to_owned());
-        results.push(VectorResult { case, op, direction, backend: backend.map(str::to_owned), outcome });
+        VectorResult { case, op, direction, backend: backend.map(str::to_owned), outcome }
     };
-    let case = CaseFile::read(folder).and_then(|file| {
-        op.clone_from(&file.op);
-        Case::load(folder, file)
-    });
-    let case = match case {
+    let file = match CaseFile::read(folder) {
+        Ok(file) => file,
+        Err(problem) => return vec![row("", None, None, problem.into())],
+    };
+    let op = file.op.clone();
+    let case = match Case::load(folder, file) {
         Ok(case) => case,
-        Err(problem) => {
-            push(&op, None, None, problem.into());
-            return results;
-        }
+        Err(problem) => return vec![row(&op, None, None, problem.into())],
     };
-    let directions = [
-        (Direction::Forward, !case.file.outputs.is_empty()),
-        (Direction::Backward, case.file.gradients().next().is_some()),
-    ];
-    for direction in directions.into_iter().filter_map(|(direction, wanted)| wanted.then_some(direction)) {
+    let device = session.device().to_owned();
+    let mut results = Vec::new();
+    for direction in case.directions() {
         match case.record(direction) {
             Ok(pass) => {
-                push(&op, Some(direction), Some(REFERENCE), pass.outcome(pass.run_reference(), &case));
-                let device = session.device().to_owned();
-                push(&op, Some(direction), Some(&device), pass.outcome(pass.run_on(session), &case));
+                let expected = pass.outcome(pass.run_reference(), &case.file);
+                let found = pass.outcome(pass.run_on(session), &case.file);
+                results.push(row(&op, Some(direction), Some(REFERENCE), expected));
+                results.push(row(&op, Some(direction), Some(&device), found));
             }
-            Err(problem) => push(&op, Some(direction), None, problem.into()),
+            Err(problem) => results.push(row(&op, Some(direction), None, problem.into())),
         }
     }
     results
@@ -96,6 +91,13 @@ impl<'a> Case<'a> {
             }
         }
         Ok(Self { folder, file, op, inputs })
+    }
+
+    /// The passes that the case has something to compare with.
+    fn directions(&self) -> impl Iterator<Item = Direction> + use<> {
+        let forward = (!self.file.outputs.is_empty()).then_some(Direction::Forward);
+        let backward = self.file.gradients().next().map(|_| Direction::Backward);
+        forward.into_iter().chain(backward)
     }
 
     /// Records the pass and reads what it is held against.
@@ -199,14 +201,14 @@ impl Pass {
     }
 
     /// Compares what a backend gave.
-    fn outcome(&self, got: Result<Vec<Array>>, case: &Case<'_>) -> Outcome {
+    fn outcome(&self, got: Result<Vec<Array>>, case: &CaseFile) -> Outcome {
         let got = match got {
             Ok(got) => got,
             Err(error) => return Problem::from(error).into(),
         };
         let (mut worst, mut problem) = (0.0_f64, None);
         for (compared, array) in self.compared.iter().zip(&got) {
-            match compared.against(array, &case.file) {
+            match compared.against(array, case) {
                 Ok((ratio, None)) => worst = worst.max(ratio),
                 Ok((ratio, Some(failure))) => {
                     worst = worst.max(ratio);

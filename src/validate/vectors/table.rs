@@ -5,8 +5,8 @@ use super::attributes::Attributes;
 use super::layout::Role;
 use super::ports::{Port, optional, port};
 use super::tape::Tape;
-use super::{losses, optimizers, windows};
-use crate::op::{Activate, Activation, BatchNorm, BatchNormTraining, Matmul};
+use super::{optimizers, windows};
+use crate::op::{Activate, Activation, BatchNorm, BatchNormTraining, BceLogits, Matmul, Mse};
 use crate::tensor::TensorId;
 
 /// One row: an op of a `case.json`.
@@ -132,8 +132,20 @@ pub(super) const OPS: &[VectorOp] = &[
         outputs: &[port("y", Role::Channels), port("running_mean", Role::Vector), port("running_var", Role::Vector)],
         record: batch_norm,
     },
-    VectorOp { name: "mse", attributes: &[], inputs: LOSS, outputs: Y, record: losses::mse },
-    VectorOp { name: "bce_logits", attributes: &[], inputs: LOSS, outputs: Y, record: losses::bce_logits },
+    VectorOp {
+        name: "mse",
+        attributes: &[],
+        inputs: LOSS,
+        outputs: Y,
+        record: |tape, _| Ok(tape.graph.apply(Mse, &tape.inputs())?),
+    },
+    VectorOp {
+        name: "bce_logits",
+        attributes: &[],
+        inputs: LOSS,
+        outputs: Y,
+        record: |tape, _| Ok(tape.graph.apply(BceLogits, &tape.inputs())?),
+    },
     VectorOp {
         name: "adam",
         attributes: optimizers::TWO_BETAS,
