@@ -17,6 +17,7 @@ mod sheets;
 mod summary;
 mod train;
 mod train_flags;
+mod validate;
 mod vectors;
 
 use clap::{Args, Parser, Subcommand};

@@ -1,7 +1,7 @@
 //! `degrain validate`.
 
 use super::console::Console;
-use super::device;
+use super::{device, vectors};
 use clap::{Args, ValueEnum};
 use degrain::model::Preset;
 use degrain::session::Session;
@@ -12,6 +12,7 @@ use degrain::validate::{
 use degrain::{Error, Result};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 /// Flags of `degrain validate`.
 #[derive(Args)]
@@ -37,6 +38,12 @@ pub(super) struct Flags {
     /// Seed of the first random case
     #[arg(long, value_name = "S", default_value_t = 0, requires = "random")]
     seed: u64,
+    /// Run the cases in this folder, made elsewhere, on this device and on the reference
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["op", "variant", "case", "direction", "random", "bisect"])]
+    vectors: Option<PathBuf>,
+    /// Do not count cases of --vectors as failed whose op or attribute is not supported
+    #[arg(long, requires = "vectors")]
+    allow_unsupported: bool,
     /// Run one training step of this preset on both sides and name the first launch that diverges
     #[arg(long, value_name = "PRESET|FILE.toml", conflicts_with_all = ["op", "variant", "case", "direction"])]
     bisect: Option<String>,
@@ -60,9 +67,10 @@ enum Kind {
 }
 
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
-    match &flags.bisect {
-        Some(preset) => run_bisection(preset, flags, device, console),
-        None => run_suite(flags, device, console),
+    match (&flags.bisect, &flags.vectors) {
+        (Some(preset), _) => run_bisection(preset, flags, device, console),
+        (None, Some(dir)) => run_vectors(dir, flags, device, console),
+        (None, None) => run_suite(flags, device, console),
     }
 }
 
@@ -190,11 +198,23 @@ fn repeat(failure: &CaseFailure, description: &str, device: &str) -> String {
     command
 }
 
+fn open_one(flags: &Flags, device: &str, console: &Console) -> Result<Session> {
+    let checked = flags.modules == Some(Kind::Checked);
+    device::open_with(device, console, Session::cpu, |adapter| Ok(Session::gpu(adapter.open(checked)?)))
+}
+
+fn run_vectors(dir: &Path, flags: &Flags, device: &str, console: &Console) -> Result<()> {
+    let mut session = open_one(flags, device, console)?;
+    let [checked, failed] = vectors::run(dir, &mut session, flags.allow_unsupported, console)?;
+    match failed {
+        0 => Ok(()),
+        failed => Err(Error::Validation { device: session.device().to_owned(), failed, checked }),
+    }
+}
+
 fn run_bisection(preset: &str, flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let preset = Preset::load(preset)?;
-    let checked = flags.modules == Some(Kind::Checked);
-    let mut session =
-        device::open_with(device, console, Session::cpu, |adapter| Ok(Session::gpu(adapter.open(checked)?)))?;
+    let mut session = open_one(flags, device, console)?;
     let step = synthetic_step(&preset, usize::from(flags.batch), session.target())?;
     let found = bisect(&mut session, &step.graph, &step.values)?;
     let device = session.device().to_owned();

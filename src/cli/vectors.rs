@@ -51,17 +51,18 @@ struct CaseRow<'a> {
     problem: Option<String>,
 }
 
-/// Runs all cases in `dir` on the reference and on the session, prints the result, and tells whether all passed.
+/// Runs all cases in `dir` on the reference and on the session, prints the result, and tells how many cases there
+/// were and how many failed.
 /// Cases that are not supported count as failed unless `allow_unsupported`.
 ///
 /// # Errors
 /// If `dir` cannot be read or has no case, or if the result cannot be written.
-pub(super) fn run(dir: &Path, session: &mut Session, allow_unsupported: bool, console: &Console) -> Result<bool> {
+pub(super) fn run(dir: &Path, session: &mut Session, allow_unsupported: bool, console: &Console) -> Result<[usize; 2]> {
     let device = session.device().to_owned();
     let results = vectors::run(dir, session)?;
     let report = Report::new(&device, &results, allow_unsupported);
     console.result(&report, report.text())?;
-    Ok(report.failed == 0)
+    Ok([report.checked.max(report.failed), report.failed])
 }
 
 impl<'a> Report<'a> {

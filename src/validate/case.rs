@@ -98,6 +98,12 @@ impl CaseGraph {
         Ok(names.into_iter().map(Some).collect())
     }
 
+    /// Name of the kernel that a plan takes on a target for the last op of the graph.
+    pub(super) fn taken(&self, target: Option<&Target>) -> Result<Option<&'static str>> {
+        let plan = Plan::new(&self.graph, PlanOptions { target, fuse: false, variant: None })?;
+        Ok(plan.steps().last().and_then(|step| step.variant.as_ref()).map(|variant| variant.name))
+    }
+
     /// Walks the graph on a session with the kernels of this name wherever an op has one, until a step fails. With
     /// `refold`, the second run of each step has its workgroups in two rows.
     pub(super) fn walk(

@@ -74,7 +74,7 @@ impl Comparison {
 /// - Lengths and element types must be the same.
 /// - A NaN agrees with a NaN alone, an infinity with the same infinity alone (a finite expectation past the range of
 ///   `f32` counts as the infinity that it rounds to). The two zeros agree.
-/// - Under [`Tolerance::Exact`] an element must be what the expectation rounds to in `f32`.
+/// - Under [`Tolerance::Exact`] an element must be what the expectation rounds to in `f32`; words and bytes must be equal.
 /// - [`Tolerance::Sum`] needs `magnitude`, the sum of |a_i b_i| behind each element; without it, and where it is not
 ///   finite, nothing but the other parts of the tolerance is allowed. A plain sum must also have a normalised mean
 ///   squared error of at most 1e-10.
@@ -85,12 +85,13 @@ pub fn compare(expected: &Array, got: &Array, tolerance: Tolerance, magnitude: O
     if expected.len() != got.len() {
         return Comparison::failed(format!("expected {} elements, got {}", expected.len(), got.len()));
     }
+    let whole = !matches!(expected, Array::F64(_));
     let (expected, got) = (reals(expected), reals(got));
     let mut comparison = Comparison { elements: expected.len(), ..Comparison::empty() };
     let (mut error_squares, mut squares) = (0.0, 0.0);
     for (index, (&e, &g)) in expected.iter().zip(got.iter()).enumerate() {
         let allowed = allowed(tolerance, e, magnitude.and_then(|m| m.f64().get(index)).copied());
-        let error = error(e, g, tolerance);
+        let error = if whole { (e - g).abs() } else { error(e, g, tolerance) };
         comparison.take_worst(error, allowed);
         // Not `error > allowed`: a NaN must fail.
         let within = error <= allowed;
@@ -136,7 +137,7 @@ fn reals(array: &Array) -> std::borrow::Cow<'_, [f64]> {
     }
 }
 
-/// How far `got` is off; 0 where the two count as equal, NaN where one of them alone is.
+/// How far a real is off; 0 where the two count as equal, NaN where one of them alone is.
 fn error(expected: f64, got: f64, tolerance: Tolerance) -> f64 {
     let rounded = f64::from(expected as f32);
     let equal = expected == got
@@ -268,6 +269,9 @@ mod tests {
         assert_eq!(against(&[0.0], &[-0.0], Tolerance::Exact).failure, None);
         let words = |got| compare(&Array::U32(vec![u32::MAX]), &Array::U32(vec![got]), Tolerance::Exact, None);
         assert!(words(u32::MAX).failure.is_none() && words(u32::MAX - 1).failure.is_some());
+        // Words that are one and the same in f32 are still two.
+        let close = compare(&Array::U32(vec![(1 << 24) + 1]), &Array::U32(vec![1 << 24]), Tolerance::Exact, None);
+        assert_eq!((close.wrong, close.worst), (1, 1.0));
     }
 
     #[test]

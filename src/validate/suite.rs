@@ -276,8 +276,8 @@ impl Suite {
         self.ops.iter().map(|op| op.cases.len()).sum()
     }
 
-    /// Runs every case with every kernel of the subject's device, forward, and backward where the case names
-    /// gradients. Calls `done` after each case.
+    /// Runs every case with every kernel of the subject's device (of large cases on a software driver only with the
+    /// one that a plan would take there: a processor needs minutes for the others), forward, and backward where the case names gradients. Calls `done` after each case.
     ///
     /// # Errors
     /// If an op cannot take its own case, or if no kernel has the name that was asked for.
@@ -310,7 +310,13 @@ impl Suite {
     ) -> Result<()> {
         let graph = CaseGraph::new(case, direction)?;
         let mut references = References::default();
-        for variant in graph.variants(subject.session.target())? {
+        let target = subject.session.target().copied();
+        let slow = case.large && target.is_some_and(|target| target.is_software());
+        let taken = if slow { graph.taken(target.as_ref())? } else { None };
+        for variant in graph.variants(target.as_ref())? {
+            if taken.is_some_and(|taken| variant != Some(taken)) {
+                continue;
+            }
             if self.variant.as_ref().is_some_and(|wanted| variant.is_none_or(|name| name != wanted)) {
                 continue;
             }
