@@ -27,16 +27,21 @@ fn source(row: u32) -> Source {
     return Source((tap / p.kernel_w) * p.dilation_h - p.padding_h, (tap % p.kernel_w) * p.dilation_w - p.padding_w, channel);
 }
 
+// One branch: `||` and early returns are a branch for each condition, and SwiftShader compiled those for 30 s.
 fn load_x(s: Source, sample: u32, origin: vec2<u32>, valid: bool) -> f32 {
     let row = origin.x + s.down;
     let column = origin.y + s.right;
-    if (!valid || s.channel == NONE || row >= p.in_h || column >= p.in_w) { return 0.0; }
-    return x[((sample * p.in_h + row) * p.in_w + column) * p.in_c + s.channel];
+    var value = 0.0;
+    if (valid & (s.channel != NONE) & (row < p.in_h) & (column < p.in_w)) {
+        value = x[((sample * p.in_h + row) * p.in_w + column) * p.in_c + s.channel];
+    }
+    return value;
 }
 
 fn load_dy(position: u32, channel: u32, valid: bool) -> f32 {
-    if (!valid || channel >= p.out_c) { return 0.0; }
-    return dy[position * p.out_c + channel];
+    var value = 0.0;
+    if (valid & (channel < p.out_c)) { value = dy[position * p.out_c + channel]; }
+    return value;
 }
 
 @compute @workgroup_size(256)

@@ -15,17 +15,24 @@ const BIAS: bool = true;
 var<workgroup> tile_x: array<vec4<f32>, 256>;
 var<workgroup> tile_w: array<vec4<f32>, 256>;
 
+// One branch: `||` and early returns are a branch for each condition, and SwiftShader compiled those for 30 s.
 fn load_x(place: Place, shift: vec2<u32>, channel: u32, valid: bool) -> f32 {
     let row = place.row + shift.x;
     let column = place.column + shift.y;
-    if (!valid || place.pixel == NONE || row >= p.in_h || column >= p.in_w) { return 0.0; }
-    return x[(place.plane + row * p.in_w + column) * p.in_c + channel];
+    var value = 0.0;
+    if (valid & (place.pixel != NONE) & (row < p.in_h) & (column < p.in_w)) {
+        value = x[(place.plane + row * p.in_w + column) * p.in_c + channel];
+    }
+    return value;
 }
 
 fn load_w(tap: u32, in_channel: u32, channel: u32, valid: bool) -> f32 {
-    if (!valid || channel >= p.out_c) { return 0.0; }
     let plain = (tap * p.in_c + in_channel) * p.out_c + channel;
-    return w[select(plain, (tap * p.out_c + channel) * p.in_c + in_channel, TRANSPOSED)];
+    var value = 0.0;
+    if (valid & (channel < p.out_c)) {
+        value = w[select(plain, (tap * p.out_c + channel) * p.in_c + in_channel, TRANSPOSED)];
+    }
+    return value;
 }
 
 @compute @workgroup_size(256)
