@@ -5,7 +5,8 @@
 // As in conv_lanes.wgsl the eight invocations of a subgroup share what they load: rows of dw are (tap, four input
 // channels), each invocation loads x for two of the subgroup's 16 rows and hands it round, and dy for its own four
 // output channels (eight where WIDE). Tile of a subgroup: 64 rows x 32 (64) channels, four positions at a time; 64 (128)
-// vec4 sums per invocation. No barriers, no workgroup memory. Assumes subgroups of 8 and output channels in fours.
+// vec4 sums per invocation. A workgroup is one subgroup. No barriers, no workgroup memory. Assumes subgroups of 8 and
+// output channels in fours.
 //
 // Nominal GFLOP/s at batch 64, two Zen 3 cores, Mesa 22.3 (LLVM 15, AVX2), in CPU time: 16x16x32->64 20, 8x8x64->128 21,
 // 4x4x128->256 21, stride 2 18 to 22, three input channels 7. Rejected: one tap, channel and four outputs per invocation
@@ -100,11 +101,10 @@ fn store_rows(s: Rows, row: u32, quad: u32, run: u32) {
     store(s.h, row + 7u, quad, run);
 }
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-    let lane = index % 8u;
-    var i = (group.y * groups.x + group.x) * 4u + index / 8u;
+        @builtin(local_invocation_index) lane: u32) {
+    var i = group.y * groups.x + group.x;
     let width = select(8u, 16u, WIDE);
     let tiles = (p.out_c + width * 4u - 1u) / (width * 4u);
     let quad = (i % tiles) * width + lane;

@@ -9,6 +9,8 @@
 // time; 64 (128) vec4 sums per invocation, which live on the stack and in L1. No barriers, no workgroup memory.
 // Positions outside the picture load nothing, which costs nothing.
 //
+// A workgroup is one subgroup, so that a compiler can see that a whole subgroup takes the same way through the loops,
+// which WGSL demands of subgroup operations; workgroups of four subgroups take the same time.
 // Assumes subgroups of 8 in the order of local_invocation_index; x rows in fours unless ragged; w rows in fours; for
 // the transposed convolution dilation 1 (its positions go by phase, so that nothing is multiplied by a zero).
 //
@@ -96,11 +98,10 @@ fn offsets(quad: u32) -> vec4<f32> {
         bias[min(quad * 4u + 2u, last)], bias[min(quad * 4u + 3u, last)]);
 }
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) index: u32) {
-    let lane = index % 8u;
-    var i = (group.y * groups.x + group.x) * 4u + index / 8u;
+        @builtin(local_invocation_index) lane: u32) {
+    var i = group.y * groups.x + group.x;
     let width = select(8u, 16u, WIDE);
     let tiles = (p.out_c + width * 4u - 1u) / (width * 4u);
     let quad = (i % tiles) * width + lane;

@@ -3,7 +3,9 @@
 mod device;
 mod recording;
 mod shader;
+mod translate;
 
 pub use device::{Adapter, DeviceKind, Gpu, adapters};
 pub use recording::GpuProgram;
 pub use shader::{Layout, assemble, reflect};
+pub use translate::{Translation, translate};

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernel::{Constant, Launch, Shader, Word};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
 /// What a module declares that a launch must agree with.
@@ -49,11 +50,7 @@ fn rebind(text: &str, name: &str, value: Constant) -> Option<String> {
 /// If it is not valid WGSL, or not laid out as kernels are: one uniform block of scalars at binding 0 of group 0,
 /// storage buffers at bindings 1, 2, … .
 pub fn reflect(shader: Shader, text: &str) -> Result<Layout> {
-    let module = naga::front::wgsl::parse_str(text)
-        .map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
-    let mut validator =
-        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
-    validator.validate(&module).map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
+    let (module, _) = parse(shader, text)?;
     let entry = module.entry_points.iter().find(|e| e.name == "main");
     let workgroup_size =
         entry.map(|e| e.workgroup_size).ok_or_else(|| shader_error(shader, "has no entry point main"))?;
@@ -89,6 +86,19 @@ pub fn reflect(shader: Shader, text: &str) -> Result<Layout> {
     }
     layout.storage_written = bindings.into_iter().map(|(_, written)| written).collect();
     Ok(layout)
+}
+
+/// A module and what the validator found out about it.
+///
+/// # Errors
+/// If it is not valid WGSL, with the place in the text.
+pub(super) fn parse(shader: Shader, text: &str) -> Result<(Module, ModuleInfo)> {
+    let module = naga::front::wgsl::parse_str(text)
+        .map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+    let info =
+        validator.validate(&module).map_err(|e| shader_error(shader, e.emit_to_string_with_path(text, shader.name)))?;
+    Ok((module, info))
 }
 
 /// A member of a parameter block: name, byte offset, scalar kind.
@@ -136,7 +146,7 @@ impl Layout {
     }
 }
 
-fn shader_error(shader: Shader, problem: impl Into<String>) -> Error {
+pub(super) fn shader_error(shader: Shader, problem: impl Into<String>) -> Error {
     Error::Shader { name: shader.name.to_owned(), problem: problem.into() }
 }
 

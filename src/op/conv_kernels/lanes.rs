@@ -14,8 +14,6 @@ const WEIGHT_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad_lane
 
 /// Operations per microsecond that both kernels come to on two cores.
 const FLOPS_PER_US: f64 = 20e3;
-/// Subgroups of one workgroup.
-const SUBGROUPS: usize = 4;
 /// Positions summed by one run of a weight gradient: enough to pay for the sum over the runs, few enough for exactness.
 const RUN_POSITIONS: usize = 2048;
 /// Subgroups that keep all cores of a processor busy, more or less evenly.
@@ -50,7 +48,7 @@ pub(super) fn product(product: &Product, target: &Target) -> Option<Variant> {
     let width = channels_together(out_c);
     let [phases, positions] = product.phases();
     let subgroups = phases * positions.div_ceil(64) * out_c.div_ceil(width);
-    let mut launch = product.phased_launch(shader, linear_grid(subgroups, SUBGROUPS));
+    let mut launch = product.phased_launch(shader, linear_grid(subgroups, 1));
     launch.constants.push(("WIDE", Constant::Bool(width == 64)));
     let full = (positions.next_multiple_of(64) * out_c.next_multiple_of(width)) as f64 / (positions * out_c) as f64;
     Some(Variant::single("lanes", product.flops() * full / FLOPS_PER_US, launch))
@@ -73,7 +71,7 @@ pub(super) fn weight_grad(sums: &WeightSums, target: &Target) -> Option<Variant>
     let runs = BUSY_SUBGROUPS.div_ceil(blocks).min(positions.div_ceil(64)).max(positions.div_ceil(RUN_POSITIONS));
     let padded = (row_quads.next_multiple_of(16) * 4 * out_c.next_multiple_of(width)) as f64;
     let estimate_us = 2.0 * positions as f64 * padded / FLOPS_PER_US;
-    let grid = |runs: usize| linear_grid(blocks * runs, SUBGROUPS);
+    let grid = |runs: usize| linear_grid(blocks * runs, 1);
     let mut variant = sums.split("lanes", shader, runs, grid, estimate_us);
     variant.launches[0].constants.push(("WIDE", Constant::Bool(width == 64)));
     Some(variant)
