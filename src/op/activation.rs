@@ -339,12 +339,19 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn backward_cases() -> Vec<Case> {
     let all = Activation::NONLINEAR.iter().flat_map(|&kind| SHAPES.map(|dims| (kind, dims)));
-    all.map(|(kind, dims)| {
+    let ranges = all.map(|(kind, dims)| {
         let ty = TensorType::f32(dims);
         let inputs = vec![(ty.clone(), Values::Uniform(-2.0, 2.0)), (ty, Values::Uniform(-0.9, 0.9))];
         Case::new(format!("{kind:?} {dims:?}"), ActivateBackward { kind }, inputs)
-    })
-    .collect()
+    });
+    // At the kink, on both sides of it, and far out, where softplus changes its formula.
+    let outputs = vec![0.0, -0.0, 1e-7, -1e-7, 0.4, 0.6, 3.0, 30.0];
+    let edges = Activation::NONLINEAR.iter().map(|&kind| {
+        let ty = TensorType::f32([outputs.len()]);
+        let inputs = vec![(ty.clone(), Values::Uniform(0.5, 2.0)), (ty, Values::Exact(outputs.clone()))];
+        Case::new(format!("{kind:?} edges"), ActivateBackward { kind }, inputs)
+    });
+    ranges.chain(edges).collect()
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

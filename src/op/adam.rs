@@ -168,8 +168,8 @@ pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32,
 
 /// Inputs of an optimiser: moments as they are after some steps, at several points in time.
 pub(super) fn moments_cases(case: impl Fn(String, Vec<(TensorType, Values)>) -> Case) -> Vec<Case> {
-    let clocks = [[0, 0, 0, 0], [1, 0, 64, 0], [700, 0, 0, 0], [100_000, 0, 0, 0], [5, 1, 0, 0]];
-    let shapes: [&[usize]; 5] = [&[1], &[511], &[3, 3, 7, 5], &[513], &[1025]];
+    let clocks = [[0, 0, 0, 0], [1, 0, 64, 0], [49, 0, 0, 0], [700, 0, 0, 0], [100_000, 0, 0, 0], [5, 1, 0, 0]];
+    let shapes: [&[usize]; 6] = [&[1], &[511], &[2], &[3, 3, 7, 5], &[513], &[1025]];
     std::iter::zip(clocks, shapes)
         .map(|(clock, dims)| {
             let inputs = vec![
@@ -186,12 +186,14 @@ pub(super) fn moments_cases(case: impl Fn(String, Vec<(TensorType, Values)>) -> 
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let conventions = [AdamConvention::Keras, AdamConvention::Torch];
-    let op = |convention| Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention };
-    let of = |convention| {
-        moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs))
+    // The usual epsilon is too small to be seen in a single step, so a large one comes as well.
+    let settings = [(AdamConvention::Keras, 1e-7), (AdamConvention::Torch, 1e-8)];
+    let large = settings.map(|(convention, _)| (convention, 0.01));
+    let of = |(convention, epsilon)| {
+        let op = Adam { beta1: 0.9, beta2: 0.999, epsilon, convention };
+        moments_cases(move |label, inputs| Case::new(format!("{convention:?} epsilon {epsilon} {label}"), op, inputs))
     };
-    conventions.into_iter().flat_map(of).collect()
+    settings.into_iter().chain(large).flat_map(of).collect()
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

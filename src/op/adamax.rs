@@ -85,12 +85,14 @@ impl Op for Adamax {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let conventions = [AdamaxConvention::Keras, AdamaxConvention::Torch];
-    let op = |convention| Adamax { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, convention };
-    let of = |convention| {
-        moments_cases(move |label, inputs| Case::new(format!("{convention:?} {label}"), op(convention), inputs))
+    // The usual epsilon is too small to be seen in a single step, so a large one comes as well.
+    let settings = [(AdamaxConvention::Keras, 1e-8), (AdamaxConvention::Torch, 1e-8)];
+    let large = settings.map(|(convention, _)| (convention, 0.01));
+    let of = |(convention, epsilon)| {
+        let op = Adamax { beta1: 0.9, beta2: 0.999, epsilon, convention };
+        moments_cases(move |label, inputs| Case::new(format!("{convention:?} epsilon {epsilon} {label}"), op, inputs))
     };
-    conventions.into_iter().flat_map(of).collect()
+    settings.into_iter().chain(large).flat_map(of).collect()
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

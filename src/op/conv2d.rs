@@ -222,6 +222,12 @@ pub(super) fn samples() -> Vec<Sample> {
         sample([1, 10, 9, 8], 4, holes(2, 2, 2), Padding::Same),
         sample([2, 12, 9, 4], 36, holes(3, 2, 3), Padding::Same),
         sample([2, 16, 16, 32], 64, holes(3, 1, 2), Padding::Same),
+        // The usual decoder layer: its padding is odd, so that one phase starts before the picture.
+        sample([1, 8, 10, 4], 8, w(4, 2), Padding::Same),
+        // Other steps along rows than along columns, for kernels that want channels in fours.
+        sample([1, 10, 9, 4], 8, uneven, Padding::Same),
+        // More positions than one run of a weight gradient has, and a last run that is shorter.
+        sample([1, 23, 29, 2], 3, w(3, 1), Padding::Same),
     ]
 }
 

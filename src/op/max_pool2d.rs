@@ -263,6 +263,7 @@ pub(super) fn pool_variant(
 /// Pools of the models, overlapping windows, odd sizes, gaps between windows and padding.
 fn samples() -> Vec<([usize; 4], Window, Padding)> {
     let gaps = Window { kernel: [2, 1], stride: [3, 2], dilation: [1; 2], padding: [0; 2] };
+    let holes = Window { kernel: [3, 2], stride: [1, 2], dilation: [2, 3], padding: [0; 2] };
     vec![
         ([1, 1, 1, 1], Window::square(2, 2), Padding::Same),
         ([2, 4, 4, 3], Window::square(2, 2), Padding::Valid),
@@ -274,6 +275,8 @@ fn samples() -> Vec<([usize; 4], Window, Padding)> {
         ([3, 16, 16, 33], Window::square(2, 2), Padding::Same),
         ([3, 6, 6, 8], Window::square(2, 2), Padding::Valid),
         ([2, 5, 7, 12], Window::square(2, 2), Padding::Same),
+        ([1, 8, 9, 3], holes, Padding::Same),
+        ([2, 7, 8, 4], holes, Padding::Valid),
     ]
 }
 

@@ -144,11 +144,15 @@ impl Op for Nadam {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    moments_cases(|label, mut inputs| {
-        let weights = NadamSchedule { beta1: 0.9, psi: 0.004 }.advance(0.7, 3.0).1;
-        inputs.push((TensorType::f32([2]), Values::Exact(weights.map(|w| f64::from(w as f32)).into())));
-        Case::new(label, Nadam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }, inputs)
-    })
+    // The usual epsilon is too small to be seen in a single step, so a large one comes as well.
+    let of = |epsilon| {
+        moments_cases(move |label, mut inputs| {
+            let weights = NadamSchedule { beta1: 0.9, psi: 0.004 }.advance(0.7, 3.0).1;
+            inputs.push((TensorType::f32([2]), Values::Exact(weights.map(|w| f64::from(w as f32)).into())));
+            Case::new(format!("epsilon {epsilon} {label}"), Nadam { beta1: 0.9, beta2: 0.999, epsilon }, inputs)
+        })
+    };
+    [1e-7, 0.01].into_iter().flat_map(of).collect()
 }
 
 pub(super) fn schedule_cases() -> Vec<Case> {

@@ -1,0 +1,317 @@
+//! Faults of kernels that take one element after the other: activations, losses' gradients, optimisers, random
+//! numbers, batches.
+
+use super::faults::{FileFaults, Kind, arithmetic, boundary, index, of, of_without};
+
+const GUARDED_ELSEWHERE: (Kind, &str) = (Kind::Boundary, "the file that it is joined with has the guard");
+
+/// Of one file each.
+pub(crate) static FAULTS: &[FileFaults] = &[
+    of(
+        "activate",
+        &[
+            index("activate(x[i])", "activate(x[i ^ 1u])"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("y[i] = activate", "y[i] = -activate"),
+        ],
+    ),
+    of(
+        "activate_backward",
+        &[
+            index("activation_slope(y[i])", "activation_slope(y[i ^ 1u])"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("dy[i] * activation", "dy[i] + activation"),
+        ],
+    ),
+    of(
+        "activate_backward_quads",
+        &[
+            index("activation_slope(z.w)", "activation_slope(z.z)"),
+            index("reals(y[i])", "reals(y[i ^ 1u])"),
+            boundary("i * 4u >= parameters", "i * 4u > parameters"),
+            arithmetic("* vec4<f32>(activation", "* -vec4<f32>(activation"),
+        ],
+    ),
+    of_without(
+        "activation",
+        &[(Kind::Index, "functions of one number")],
+        &[
+            boundary("max(x, 0.0); }", "max(x, 1.0); }"),
+            boundary("-87.0)) - 1.0), x, x > 0.0)", "-87.0)) - 1.0), x, x > 1.0)"),
+            boundary("clamp(x, -15.0, 15.0)", "clamp(x, -1.5, 1.5)"),
+            // Its tanh(100) is NaN. No driver here shows what the clamps of exp are for.
+            boundary("clamp(x, -15.0, 15.0)", "x").on("SwiftShader"),
+            boundary("select(0.0, 1.0, y > 0.0)", "select(0.0, 1.0, y >= 0.0)"),
+            boundary("y < 0.5)", "y < 50.0)"),
+            arithmetic("COEFFICIENT * (exp", "-COEFFICIENT * (exp"),
+            arithmetic("exp(-clamp(x, -87.0, 87.0))", "exp(clamp(x, -87.0, 87.0))"),
+            arithmetic("select(COEFFICIENT * x, x,", "select(x, x,"),
+            arithmetic("max(x, 0.0) + log_of", "max(x, 0.0) - log_of"),
+            arithmetic("1.0 / 3.0", "1.0 / 2.0"),
+            arithmetic("y + COEFFICIENT", "y - COEFFICIENT"),
+            arithmetic("y * (1.0 - y); }", "y * (1.0 + y); }"),
+            arithmetic("1.0 - y * y", "1.0 + y * y"),
+            arithmetic("select(COEFFICIENT, 1.0", "select(1.0, 1.0"),
+            arithmetic("1.0 - y / 2.0", "1.0 + y / 2.0"),
+        ],
+    ),
+    of_without(
+        "adam",
+        &[GUARDED_ELSEWHERE],
+        &[
+            index("gradient[i]", "gradient[0u]"),
+            index("second_moment[i] = v", "second_moment[i ^ 1u] = v"),
+            arithmetic("(1.0 - parameters.beta2) * g * g", "(1.0 - parameters.beta2) * g"),
+            arithmetic("rate * root * m", "rate * m"),
+            arithmetic("parameter[i] -= rate * root", "parameter[i] += rate * root"),
+            arithmetic("(sqrt(v) + parameters.epsilon)", "sqrt(v)"),
+            arithmetic("sqrt(v) / root + parameters.epsilon", "sqrt(v) / root"),
+            arithmetic("sqrt(v) / root + parameters", "sqrt(v) * root + parameters"),
+        ],
+    ),
+    of_without(
+        "adamax",
+        &[GUARDED_ELSEWHERE],
+        &[
+            index("second_moment[i];", "second_moment[0u];"),
+            arithmetic("max(decayed, abs(g))", "max(decayed, g)"),
+            arithmetic("u + parameters.epsilon", "u"),
+            arithmetic("abs(g) + parameters.epsilon", "abs(g)"),
+            arithmetic("+ (1.0 - parameters.beta1)", "- (1.0 - parameters.beta1)"),
+            arithmetic("rate * m / u;", "rate * g / u;"),
+        ],
+    ),
+    of(
+        "add",
+        &[
+            index("b[i]; }", "b[i ^ 1u]; }"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("a[i] + b[i]", "a[i] - b[i]"),
+        ],
+    ),
+    of(
+        "batch_norm",
+        &[
+            index("mean[c]", "mean[0u]"),
+            index("i % parameters.columns", "i / parameters.columns"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("+ parameters.epsilon", "- parameters.epsilon"),
+            arithmetic("+ bias[c]", "- bias[c]"),
+        ],
+    ),
+    of(
+        "batch_norm_quads",
+        &[
+            index("reals(weight[c])", "reals(weight[0u])"),
+            index("activate(z.w)", "activate(z.z)"),
+            boundary("i * 4u >= parameters", "i * 4u > parameters"),
+            arithmetic("+ parameters.epsilon", "- parameters.epsilon"),
+            arithmetic("+ reals(bias[c])", "- reals(bias[c])"),
+        ],
+    ),
+    of(
+        "batch_norm_dx",
+        &[
+            index("variance[c]", "variance[0u]"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("dy[i] * (", "-dy[i] * ("),
+        ],
+    ),
+    of(
+        "batch_norm_dx_quads",
+        &[
+            index("weight[c]", "weight[0u]"),
+            boundary("i * 4u >= parameters", "i * 4u > parameters"),
+            arithmetic("+ parameters.epsilon", ""),
+        ],
+    ),
+    of(
+        "bce_logits_backward",
+        &[
+            index("target_[i])", "target_[0u])"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("exp(-clamp", "exp(clamp"),
+            arithmetic("probability - ", "probability + "),
+            arithmetic("* parameters.scale", ""),
+        ],
+    ),
+    of(
+        "fill",
+        &[
+            index("y[i] =", "y[i / 2u] ="),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("= parameters.value", "= -parameters.value"),
+        ],
+    ),
+    of(
+        "gather",
+        &[
+            index("(clock[2] + b) %", "b %"),
+            index("return chunk_1[word]", "return chunk_0[word]"),
+            index("return chunk_3[word]", "return chunk_2[word]"),
+            boundary("(clock[2] + b) % parameters.order_rows", "clock[2] + b"),
+            boundary("b >= parameters.batch", "b > parameters.batch"),
+            boundary("min(column + 4u, parameters.columns)", "column + 4u"),
+            arithmetic("/ 255.0", "/ 256.0"),
+            arithmetic("+ parameters.offset", "- parameters.offset"),
+            arithmetic("8u * (c - column)", "8u * (column + 3u - c)"),
+        ],
+    ),
+    of(
+        "gaussian_noise",
+        &[
+            index("words[e]", "words[0u]"),
+            index("rows[b]", "rows[0u]"),
+            index("clock[0], clock[1]", "clock[1], clock[0]"),
+            boundary("b >= parameters.samples", "b > parameters.samples"),
+            boundary("min(4u, parameters.elements - quad * 4u)", "4u"),
+            arithmetic("+ parameters.sigma", "- parameters.sigma"),
+        ],
+    ),
+    of(
+        "moments_backward",
+        &[
+            index("mean[c]))", "mean[0u]))"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("2.0 * dvariance", "dvariance"),
+            arithmetic("x[i] - mean", "x[i] + mean"),
+        ],
+    ),
+    of(
+        "moments_backward_quads",
+        &[
+            index("reals(dmean[c])", "reals(dmean[0u])"),
+            boundary("i * 4u >= parameters", "i * 4u > parameters"),
+            arithmetic("2.0 * reals", "reals"),
+            arithmetic("* parameters.scale", ""),
+        ],
+    ),
+    of(
+        "moving_average",
+        &[
+            index("value[i]", "value[0u]"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("1.0 - parameters.momentum", "1.0 + parameters.momentum"),
+            arithmetic("parameters.scale * ", ""),
+        ],
+    ),
+    of(
+        "mse_backward",
+        &[
+            index("target_[i])", "target_[0u])"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("2.0 * dy", "dy"),
+            arithmetic("x[i] - target", "x[i] + target"),
+        ],
+    ),
+    of_without(
+        "nadam",
+        &[GUARDED_ELSEWHERE],
+        &[
+            index("weights[1]", "weights[0]"),
+            index("gradient[i]", "gradient[0u]"),
+            arithmetic("- parameters.beta2) * g * g", "- parameters.beta2) * g"),
+            arithmetic("/ sqrt(correction.y)", ""),
+            arithmetic("+ parameters.epsilon", ""),
+            arithmetic("parameter[i] -=", "parameter[i] +="),
+        ],
+    ),
+    of_without(
+        "nadam_schedule",
+        &[(Kind::Boundary, "one invocation without a loop")],
+        &[
+            index("product[0] * now", "weights[0] * now"),
+            arithmetic("4294967296.0 + 1.0", "4294967296.0"),
+            arithmetic("f32(clock[1]) * 4294967296.0", "f32(clock[1])"),
+            arithmetic("next / (1.0 - all * next)", "next / (1.0 - all)"),
+            arithmetic("(1.0 - now)", "(1.0 - next)"),
+            arithmetic("0.5 * exp", "0.6 * exp"),
+        ],
+    ),
+    of(
+        "optimizer",
+        &[
+            index("start + k * 64u", "start + k * 32u"),
+            index("bias_correction(parameters.log_beta2)", "bias_correction(parameters.log_beta1)"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            boundary("x > -0.5", "x > -50.0"),
+            arithmetic("4294967296.0 + 1.0", "4294967296.0"),
+            arithmetic("f32(clock[1]) * 4294967296.0", "f32(clock[1])"),
+            arithmetic("-x * (1.0 + x / 2.0", "-x * (1.0 - x / 2.0"),
+        ],
+    ),
+    of_without(
+        "pairs",
+        &[(Kind::Boundary, "one load")],
+        &[index("u32(v.y >> 32u)", "u32(v.x >> 32u)"), arithmetic("u32(v.x >> 32u)", "u32(v.x >> 31u)")],
+    ),
+    of(
+        "philox",
+        &[
+            index("counter.w ^ key.y", "counter.y ^ key.y"),
+            boundary("round < 10u", "round < 9u"),
+            boundary("q <= 0.425", "q <= 0.49"),
+            arithmetic("0xbb67ae85u", "0xbb67ae84u"),
+            arithmetic("0xcd9e8d57u);", "0xcd9e8d56u);"),
+            arithmetic(" + (carry >> 16u)", ""),
+            arithmetic("(bits >> 31u) == 0u", "(bits >> 31u) == 1u"),
+            arithmetic("0.17023821 * r + 1.3067285", "0.17023821 * r - 1.3067285"),
+        ],
+    ),
+    of(
+        "philox_words",
+        &[
+            index("words[e]", "words[0u]"),
+            index("rows[b], clock[0]", "rows[0u], clock[0]"),
+            boundary("b >= parameters.samples", "b > parameters.samples"),
+            boundary("min(4u, parameters.elements - quad * 4u)", "4u"),
+            arithmetic("parameters.seed, parameters.stream", "parameters.stream, parameters.seed"),
+        ],
+    ),
+    of(
+        "record",
+        &[
+            index("history[clock[0]", "history[clock[1]"),
+            boundary("clock[0] % parameters.capacity", "min(clock[0], parameters.capacity - 1u)"),
+            arithmetic("= value[0]", "= -value[0]"),
+        ],
+    ),
+    of(
+        "rmsprop",
+        &[
+            index("gradient[i]", "gradient[0u]"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("- parameters.rho) * g * g", "- parameters.rho) * g"),
+            arithmetic("sqrt(s + parameters.epsilon)", "sqrt(s)"),
+            arithmetic("sqrt(s) + parameters.epsilon", "sqrt(s)"),
+            arithmetic("* g / root", "* g * root"),
+        ],
+    ),
+    of(
+        "sgd",
+        &[
+            index("gradient[i]", "gradient[0u]"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("-=", "+="),
+        ],
+    ),
+    of(
+        "sgd_momentum",
+        &[
+            index("first_moment[i] + push", "first_moment[0u] + push"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("-rate * gradient[i], KERAS", "rate * gradient[i], KERAS"),
+            arithmetic("parameters.momentum * m + push", "m + push"),
+            arithmetic("-rate * way", "rate * way"),
+        ],
+    ),
+    of(
+        "tick",
+        &[
+            index("clock[2] = select", "clock[3] = select"),
+            boundary("row < parameters.rows", "row <= parameters.rows"),
+            arithmetic("clock[0] + 1u", "clock[0] + 2u"),
+            arithmetic("low == 0u", "low == 1u"),
+        ],
+    ),
+];

@@ -1,0 +1,131 @@
+//! Faults of kernels that sum: losses, columns, moments.
+
+use super::faults::{FileFaults, Kind, arithmetic, barrier, boundary, index, of, of_without};
+
+/// Of one file each.
+pub(crate) static FAULTS: &[FileFaults] = &[
+    of(
+        "batch_norm_sums",
+        &[
+            index("mean[column]", "mean[0u]"),
+            index("r * parameters.columns + column", "r * parameters.columns"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary("min((run + 1u) * parameters.run_rows, parameters.rows)", "(run + 1u) * parameters.run_rows"),
+            arithmetic("x[at] - middle", "x[at] + middle"),
+            arithmetic("sum += dy", "sum -= dy"),
+        ],
+    ),
+    of(
+        "batch_norm_sums_quads",
+        &[
+            index("mean[quad]", "mean[0u]"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary("min((run + 1u) * parameters.run_rows, parameters.rows)", "(run + 1u) * parameters.run_rows"),
+            arithmetic("- middle", "+ middle"),
+        ],
+    ),
+    of(
+        "batch_norm_totals",
+        &[
+            index("products[run * parameters.columns + i]", "products[i]"),
+            index("variance[i] + parameters", "variance[0u] + parameters"),
+            boundary("i >= parameters.columns", "i > parameters.columns"),
+            boundary("run < parameters.runs", "run + 1u < parameters.runs"),
+            arithmetic("-0.5 * weight", "0.5 * weight"),
+            arithmetic("= -weight", "= weight"),
+            arithmetic("product * root;", "product;"),
+        ],
+    ),
+    of_without(
+        "bce_logits",
+        &[],
+        &[
+            index("target_[i]", "target_[0u]"),
+            boundary("v == 1.0", "v == 2.0"),
+            boundary("min(abs(logit), 87.0)", "min(abs(logit), 1.0)"),
+            arithmetic("- logit * target", "+ logit * target"),
+            arithmetic("exp(-min", "exp(min"),
+        ],
+    ),
+    of(
+        "mean",
+        &[
+            index("total += partial[i]", "total += partial[0]"),
+            boundary("i < parameters.runs", "i + 1u < parameters.runs"),
+            boundary("i < 64u", "i < 63u"),
+            arithmetic("total * parameters.scale", "total"),
+            barrier("workgroupBarrier();\n", "\n"),
+        ],
+    ),
+    of(
+        "mean_sum",
+        &[
+            index("sums[run] = sum", "sums[0] = sum"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary(
+                "min((run + 1u) * parameters.run_elements, parameters.elements)",
+                "(run + 1u) * parameters.run_elements",
+            ),
+            arithmetic("sum += term(i)", "sum -= term(i)"),
+        ],
+    ),
+    of(
+        "moments",
+        &[
+            index("let shift = x[column]", "let shift = x[0]"),
+            index("sum += x[r * parameters.columns + column]", "sum += x[r * parameters.columns]"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary("min(start + parameters.run_rows, parameters.rows)", "start + parameters.run_rows"),
+            arithmetic("square += d * d", "square += d"),
+            arithmetic("mean + rest / count", "mean + rest"),
+            arithmetic("f32(end - start)", "f32(parameters.run_rows)"),
+        ],
+    ),
+    of(
+        "moments_quads",
+        &[
+            index("let shift = reals(x[quad])", "let shift = reals(x[0])"),
+            // Not in the first pass: the second corrects the mean of the first.
+            index("let d = (reals(x[r * quads + quad])", "let d = (reals(x[r * quads])"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary("min(start + parameters.run_rows, parameters.rows)", "start + parameters.run_rows"),
+            arithmetic("square += d * d", "square += d"),
+            arithmetic("f32(end - start)", "f32(parameters.run_rows)"),
+        ],
+    ),
+    of(
+        "moments_total",
+        &[
+            index("means[run * parameters.columns + i] - middle", "means[i] - middle"),
+            index("squares[run * parameters.columns + i]", "squares[i]"),
+            boundary("i >= parameters.columns", "i > parameters.columns"),
+            boundary("min((run + 1u) * parameters.run_rows, parameters.rows)", "((run + 1u) * parameters.run_rows)"),
+            arithmetic("square / rows", "square / (rows - 1.0)"),
+            arithmetic("x[i] + middle", "middle"),
+            arithmetic("rows_of(run) * d * d", "d * d"),
+        ],
+    ),
+    of_without(
+        "mse",
+        &[(Kind::Boundary, "one term; the file that it is joined with has the loop")],
+        &[index("target_[i]", "target_[0u]"), arithmetic("x[i] - target", "x[i] + target")],
+    ),
+    of(
+        "sum_rows",
+        &[
+            index("r * parameters.columns + column", "r * parameters.columns"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary("min((run + 1u) * parameters.run_rows, parameters.rows)", "(run + 1u) * parameters.run_rows"),
+            arithmetic("sum += x", "sum -= x"),
+        ],
+    ),
+    of(
+        "sum_rows_quads",
+        &[
+            index("r * quads + quad", "r * quads"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary("min((run + 1u) * parameters.run_rows, parameters.rows)", "(run + 1u) * parameters.run_rows"),
+            arithmetic("sum += reals", "sum -= reals"),
+        ],
+    ),
+];
