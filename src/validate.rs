@@ -17,6 +17,7 @@ mod compare;
 mod gradient;
 mod kernel;
 mod report;
+mod shaders;
 mod suite;
 mod trials;
 pub mod vectors;

@@ -69,7 +69,10 @@ fn a_step_is_bisected() {
     let output = validate(&["--bisect", "lfw-linear", "--batch", "3", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let object = json(&output);
-    assert_eq!((object["failed"].as_u64(), &object["first"], &object["unstable"]), (Some(0), &Value::Null, &Value::Null));
+    assert_eq!(
+        (object["failed"].as_u64(), &object["first"], &object["unstable"]),
+        (Some(0), &Value::Null, &Value::Null)
+    );
     let steps = object["steps"].as_array().unwrap();
     assert_eq!(object["checked"].as_u64(), Some(steps.len() as u64));
     assert!(steps.iter().any(|step| step["op"] == "adamax" && step["label"] == "optimizer"));
@@ -96,7 +99,8 @@ fn write_case(folder: &Path, name: &str, op: &str, y: &[f32]) {
     fs::create_dir(&case).unwrap();
     write_npy(&case.join("x.npy"), &[-1.0, 0.5, 2.0]);
     write_npy(&case.join("y.npy"), y);
-    let text = format!(r#"{{"op": "{op}", "attributes": {{}}, "inputs": {{"x": "x.npy"}}, "outputs": {{"y": "y.npy"}}}}"#);
+    let text =
+        format!(r#"{{"op": "{op}", "attributes": {{}}, "inputs": {{"x": "x.npy"}}, "outputs": {{"y": "y.npy"}}}}"#);
     fs::write(case.join("case.json"), text).unwrap();
 }
 

@@ -1,6 +1,7 @@
 //! A user's bare kernel as an op: one WGSL file, its parameter block, a closure that says what it should compute.
 
-use super::suite::{BlockLayout, Suite};
+use super::shaders::BlockLayout;
+use super::suite::Suite;
 use crate::error::{Error, Result};
 use crate::gpu::{assemble, reflect};
 use crate::graph::{Op, Signature};

@@ -1,15 +1,16 @@
 //! Cases of some ops, and the walk over all their kernels on one device.
 
 use super::case::{CaseGraph, Direction};
-use super::kernel::BlockMember;
 use super::report::{CaseFailure, Report, Row};
+use super::shaders::{BlockLayout, check_launch};
 use super::walk::{Outcome, References};
 use crate::error::{Error, Result};
-use crate::gpu::{assemble, reflect};
+use crate::gpu::translate;
 use crate::graph::Signature;
-use crate::kernel::{Binding, Constant, Shader, Target, Variant};
+use crate::kernel::Target;
 use crate::op::{Case, OPS};
 use crate::session::Session;
+use std::collections::HashSet;
 use std::fmt;
 
 /// How shader modules were made.
@@ -64,51 +65,6 @@ impl Subject {
     pub fn gpu(adapter: &crate::gpu::Adapter, checked: bool) -> Result<Self> {
         let modules = if checked { Modules::Checked } else { Modules::Trusted };
         Ok(Self { modules, session: Session::gpu(adapter.open(checked)?) })
-    }
-}
-
-/// A Rust struct that a shader's parameter block must be laid out as.
-#[derive(Clone, Debug)]
-pub(super) struct BlockLayout {
-    pub(super) shader: Shader,
-    pub(super) constants: Vec<(&'static str, Constant)>,
-    pub(super) members: &'static [BlockMember],
-    pub(super) size_bytes: usize,
-}
-
-impl BlockLayout {
-    fn check(&self) -> Result<()> {
-        let wrong = |problem: String| Error::Shader { name: self.shader.name.to_owned(), problem };
-        let layout = reflect(self.shader, &assemble(self.shader, &self.constants)?)?;
-        let declared: Vec<String> = layout
-            .parameters
-            .iter()
-            .map(|(name, offset, kind)| member(name, *offset as usize, wgsl_kind(*kind)))
-            .collect();
-        let given: Vec<String> = self.members.iter().map(|m| member(m.name, m.offset_bytes, m.kind)).collect();
-        if let Some(at) = (0..declared.len().max(given.len())).find(|&i| declared.get(i) != given.get(i)) {
-            let side = |members: &[String]| members.get(at).map_or("nothing", String::as_str).to_owned();
-            let (declared, given) = (side(&declared), side(&given));
-            return Err(wrong(format!("parameter block: member {at} is {declared} in WGSL and {given} in Rust")));
-        }
-        if layout.parameters_bytes as usize != self.size_bytes {
-            let (declared, given) = (layout.parameters_bytes, self.size_bytes);
-            return Err(wrong(format!("parameter block: {declared} bytes in WGSL and {given} in Rust")));
-        }
-        Ok(())
-    }
-}
-
-fn member(name: &str, offset_bytes: usize, kind: &str) -> String {
-    format!("{name}: {kind} at byte {offset_bytes}")
-}
-
-fn wgsl_kind(kind: naga::ScalarKind) -> &'static str {
-    match kind {
-        naga::ScalarKind::Uint => "u32",
-        naga::ScalarKind::Sint => "i32",
-        naga::ScalarKind::Float => "f32",
-        _ => "another kind",
     }
 }
 
@@ -226,19 +182,26 @@ impl Suite {
 
     /// Checks every shader that a case launches, without a device: valid WGSL (errors carry the place in the
     /// source), parameter block and bindings as the launch gives them, inputs only read, within WebGPU's default
-    /// limits, and expressible in SPIR-V, MSL and HLSL where it uses no more than WebGPU's own WGSL. Returns the
-    /// number of launches checked.
+    /// limits, and what any GPU may be given expressible in SPIR-V, MSL and HLSL. Returns the number of launches
+    /// checked.
     ///
     /// # Errors
     /// What is wrong with the first shader that fails.
     pub fn check_shaders(&self) -> Result<usize> {
         self.layouts.iter().try_for_each(BlockLayout::check)?;
         let mut checked = 0;
+        let mut translated = HashSet::new();
         for target in [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER] {
             for case in self.ops.iter().flat_map(|op| &op.cases) {
                 let (inputs, outputs) = (case.input_types(), case.output_types()?);
                 for variant in case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target) {
-                    checked += check_launches(&variant, &target)?;
+                    for launch in &variant.launches {
+                        let text = check_launch(launch, &target)?;
+                        if target == Target::DEFAULT_LIMITS && translated.insert(text.clone()) {
+                            translate(launch.shader, &text)?;
+                        }
+                        checked += 1;
+                    }
                 }
             }
         }
@@ -369,40 +332,4 @@ fn failure_of(outcomes: &[Outcome]) -> Option<StepFailure> {
     let outcome = outcomes.iter().find(|outcome| outcome.failure.is_some())?;
     let failure = outcome.failure.clone()?;
     Some((outcome.op.to_owned(), failure.what, failure.mismatch, failure.launches))
-}
-
-/// Most workgroups that WebGPU launches along one axis.
-const MAX_WORKGROUPS: u32 = 65_535;
-
-fn check_launches(variant: &Variant, target: &Target) -> Result<usize> {
-    for launch in &variant.launches {
-        let wrong = |problem: String| Error::Shader { name: launch.shader.name.to_owned(), problem };
-        let text = assemble(launch.shader, &launch.constants)?;
-        let layout = reflect(launch.shader, &text)?;
-        layout.parameter_words(launch)?;
-        let invocations: u32 = layout.workgroup_size.iter().product();
-        if invocations > target.max_invocations {
-            return Err(wrong(format!(
-                "{invocations} invocations in a workgroup, WebGPU allows {}",
-                target.max_invocations
-            )));
-        }
-        if layout.workgroup_bytes > target.workgroup_memory_bytes {
-            let (bytes, limit) = (layout.workgroup_bytes, target.workgroup_memory_bytes);
-            return Err(wrong(format!("{bytes} bytes of workgroup memory, WebGPU allows {limit}")));
-        }
-        if layout.storage_written.len() > target.max_storage_buffers as usize {
-            let (buffers, limit) = (layout.storage_written.len(), target.max_storage_buffers);
-            return Err(wrong(format!("{buffers} storage buffers, WebGPU allows {limit}")));
-        }
-        if !launch.workgroups.iter().all(|n| (1..=MAX_WORKGROUPS).contains(n)) {
-            return Err(wrong(format!("{:?} workgroups, each axis takes 1 to {MAX_WORKGROUPS}", launch.workgroups)));
-        }
-        for (at, (binding, &written)) in launch.bindings.iter().zip(&layout.storage_written).enumerate() {
-            if matches!(binding, Binding::Input(_)) && written {
-                return Err(wrong(format!("binding {} is an input and declared read_write", at + 1)));
-            }
-        }
-    }
-    Ok(variant.launches.len())
 }
