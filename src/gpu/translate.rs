@@ -46,6 +46,10 @@ pub fn translate(shader: Shader, text: &str) -> Result<Translation> {
     let spirv =
         spv::write_vec(&module, &info, &options, Some(&pipeline)).map_err(|e| refused("SPIR-V", e.to_string()))?;
 
+    // The writer has no type for it, and panics.
+    if module.types.iter().any(|(_, ty)| ty.inner.scalar().is_some_and(|s| s == naga::Scalar::F64)) {
+        return Err(refused("MSL", "it has no f64".to_owned()));
+    }
     let options = metal_options(&module);
     let pipeline = msl::PipelineOptions { entry_point: Some(entry()), ..msl::PipelineOptions::default() };
     let (msl, written) =

@@ -53,8 +53,8 @@ fn wgsl_kind(kind: naga::ScalarKind) -> &'static str {
 /// Most workgroups that WebGPU launches along one axis.
 const MAX_WORKGROUPS: u32 = 65_535;
 
-/// Checks one launch against its shader and the target; returns the shader's text.
-pub(super) fn check_launch(launch: &Launch, target: &Target) -> Result<String> {
+/// Checks one launch against its shader and the target.
+pub(super) fn check_launch(launch: &Launch, target: &Target) -> Result<()> {
     let wrong = |problem: String| Error::Shader { name: launch.shader.name.to_owned(), problem };
     let text = assemble(launch.shader, &launch.constants)?;
     let layout = reflect(launch.shader, &text)?;
@@ -76,5 +76,5 @@ pub(super) fn check_launch(launch: &Launch, target: &Target) -> Result<String> {
             return Err(wrong(format!("binding {} is an input and declared read_write", at + 1)));
         }
     }
-    Ok(text)
+    Ok(())
 }
