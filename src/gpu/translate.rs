@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::kernel::Shader;
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 
 /// A kernel in the language of each API.
@@ -36,26 +37,30 @@ const METAL: (u8, u8) = (2, 3);
 /// # Errors
 /// If it is not valid WGSL, or if one of the languages cannot express it; the message says which.
 pub fn translate(shader: Shader, text: &str) -> Result<Translation> {
-    let (module, info) = parse(shader, text)?;
+    let (module, _) = parse(shader, text)?;
     let refused =
         |language: &str, problem: String| shader_error(shader, format!("not expressible in {language}: {problem}"));
+    // The writers panic at what their language lacks (f64 in Metal), so each gets a module that was validated for it.
+    let validate = |language: &str, capabilities: Capabilities| {
+        let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+        validator.validate(&module).map_err(|e| refused(language, e.emit_to_string_with_path(text, shader.name)))
+    };
     let entry = || (ShaderStage::Compute, "main".to_owned());
 
+    let info = validate("SPIR-V", spv::supported_capabilities())?;
     let options = spv::Options { lang_version: SPIRV, bounds_check_policies: CHECKS, ..spv::Options::default() };
     let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry().1 };
     let spirv =
         spv::write_vec(&module, &info, &options, Some(&pipeline)).map_err(|e| refused("SPIR-V", e.to_string()))?;
 
-    // The writer has no type for it, and panics.
-    if module.types.iter().any(|(_, ty)| ty.inner.scalar().is_some_and(|s| s == naga::Scalar::F64)) {
-        return Err(refused("MSL", "it has no f64".to_owned()));
-    }
+    let info = validate("MSL", msl::supported_capabilities())?;
     let options = metal_options(&module);
     let pipeline = msl::PipelineOptions { entry_point: Some(entry()), ..msl::PipelineOptions::default() };
     let (msl, written) =
         msl::write_string(&module, &info, &options, &pipeline).map_err(|e| refused("MSL", e.to_string()))?;
     check_entry_points(written.entry_point_names).map_err(|e| refused("MSL", e))?;
 
+    let info = validate("HLSL", hlsl::supported_capabilities())?;
     let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..hlsl::Options::default() };
     let pipeline = hlsl::PipelineOptions { entry_point: Some(entry()) };
     let mut hlsl = String::new();
