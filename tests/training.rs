@@ -55,15 +55,8 @@ fn pictures(n: usize) -> Dataset {
     };
     let values = (0..n).flat_map(|i| (0..64).flat_map(move |p| (0..3).map(move |c| pixel(i, p, c)))).collect();
     Dataset {
-        shape: [8, 8, 3],
-        values: Values::U8(values),
-        names: (0..n).map(|i| format!("#{i}")).collect(),
-        groups: None,
-        labels: None,
-        skipped: Vec::new(),
-        ignored: 0,
         origin: "generated".to_owned(),
-        from_cache: false,
+        ..Dataset::new([8, 8, 3], Values::U8(values), (0..n).map(|i| format!("#{i}")).collect())
     }
 }
 

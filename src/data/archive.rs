@@ -175,9 +175,9 @@ fn exactly(reader: &mut impl Read, size_bytes: u64) -> Result<Vec<u8>, String> {
 }
 
 /// Tells the progress how much of a file was read.
-struct Counted<'a> {
-    inner: File,
-    progress: &'a dyn Progress,
+pub(super) struct Counted<'a> {
+    pub(super) inner: File,
+    pub(super) progress: &'a dyn Progress,
 }
 
 impl Read for Counted<'_> {

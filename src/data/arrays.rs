@@ -84,10 +84,9 @@ fn array<'a>(archive: &'a mut zip::ZipArchive<BufReader<File>>, name: &str) -> R
     archive.by_name(&format!("{name}.npy")).map(BufReader::new).map_err(zip_problem)
 }
 
-/// How the samples of an array lie: (N, H, W, C), (N, H, W), or (N, D) with D the target's height x width x channels.
+/// How the samples of an array lie: (N, H, W, C), (N, H, W), or (N, D) with D as [`row_shape`] has it.
 fn rows(header: &Header, target: &Target) -> Result<Rows, String> {
     check_element(header.element)?;
-    let [h, w, c] = target.shape();
     let (count, shape) = match header.shape.as_slice() {
         // One RGB picture, saved without the dimension of samples, is not a row of three-pixel-wide ones.
         [h, w, c @ (3 | 4)] if target.channels == 3 => {
@@ -97,9 +96,19 @@ fn rows(header: &Header, target: &Target) -> Result<Rows, String> {
         &[count, h, w, c @ (1 | 3)] => (count, [h, w, c]),
         [_, 1 | 3, _, _] => return Err("channels come last: transpose (N, C, H, W) to (N, H, W, C)".into()),
         [_, _, _, c] => return Err(format!("{c} channels; wanted 1 (grey) or 3 (RGB)")),
-        &[count, d] if d == target.sample_len() as u64 => (count, target.shape().map(|n| n as u64)),
-        [_, d] => return Err(format!("rows of {d} numbers; wanted {h}x{w}x{c} = {}", target.sample_len())),
+        &[count, d] => (count, row_shape(d, target)?),
         shape => return Err(format!("shape {shape:?}; wanted (N, H, W, C), (N, H, W) or (N, D)")),
     };
     Ok(Rows { count, shape, element: header.element })
+}
+
+/// Height, width, channels of a flat row of `d` numbers: the target's where it has as many, else a square grey picture
+/// (784 is 28x28). The error is the problem without the file's name.
+pub(super) fn row_shape(d: u64, target: &Target) -> Result<[u64; 3], String> {
+    let ([h, w, c], side) = (target.shape(), d.isqrt());
+    match d {
+        d if d == target.sample_len() as u64 => Ok(target.shape().map(|n| n as u64)),
+        d if d > 1 && side * side == d => Ok([side, side, 1]),
+        _ => Err(format!("rows of {d} numbers; wanted {h}x{w}x{c} = {}, or a square", target.sample_len())),
+    }
 }

@@ -138,15 +138,11 @@ impl Entry {
         let whole = values.len() == names.len().checked_mul(target.sample_len())?;
         let labelled = labels.as_ref().is_none_or(|l| l.ids.len() == names.len());
         (fits && whole && labelled && !names.is_empty()).then(|| Dataset {
-            shape: target.shape(),
-            values: Values::U8(values),
-            names,
-            groups: None,
             labels,
             skipped,
             ignored,
-            origin: String::new(),
             from_cache: true,
+            ..Dataset::new(target.shape(), Values::U8(values), names)
         })
     }
 

@@ -57,6 +57,9 @@ pub struct Dataset {
     pub groups: Option<Vec<u32>>,
     /// The class of every sample, where the source tells: sub-folders, a label array, MNIST's label file.
     pub labels: Option<Labels>,
+    /// The class that the name of the file tells, where it holds one category and no labels. It becomes the label once
+    /// there are several such files.
+    pub category: Option<String>,
     /// Files that look like pictures and could not be used.
     pub skipped: Vec<Skipped>,
     /// How many files were passed over because their names are not those of pictures.
@@ -68,6 +71,22 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Samples without labels, groups or an origin: `values` (N, H, W, C) of `shape` = [H, W, C], one name each.
+    pub fn new(shape: [usize; 3], values: Values, names: Vec<String>) -> Self {
+        Self {
+            shape,
+            values,
+            names,
+            groups: None,
+            labels: None,
+            category: None,
+            skipped: Vec::new(),
+            ignored: 0,
+            origin: String::new(),
+            from_cache: false,
+        }
+    }
+
     /// How many samples there are.
     pub fn len(&self) -> usize {
         self.names.len()
@@ -149,6 +168,7 @@ impl Dataset {
             names: kept.iter().map(|&i| self.names[i].clone()).collect(),
             groups: self.groups.as_ref().map(|g| rows(g, 1, &kept)),
             labels: self.labels.as_ref().map(|l| Labels { names: l.names.clone(), ids: rows(&l.ids, 1, &kept) }),
+            category: self.category.clone(),
             skipped: self.skipped.clone(),
             ignored: self.ignored,
             origin: self.origin.clone(),
@@ -190,7 +210,7 @@ impl Dataset {
         Ok(())
     }
 
-    /// One data set after the other. Labels are kept where all have them, joined by name; groups stay apart.
+    /// One data set after the other. Labels are kept where all have them or a category, joined by name; groups stay apart.
     ///
     /// # Errors
     /// No data sets, different sizes, or 8-bit pictures beside floats.
@@ -223,7 +243,9 @@ impl Dataset {
             (None, None) => None,
             (ours, theirs) => Some(join_groups(ours, self.names.len(), theirs, part.names.len())),
         };
-        self.labels = match (self.labels.take(), part.labels) {
+        let ours = labels_or_category(self.labels.take(), self.category.take(), self.names.len());
+        let theirs = labels_or_category(part.labels, part.category, part.names.len());
+        self.labels = match (ours, theirs) {
             (Some(ours), Some(theirs)) => Some(ours.join(theirs)),
             _ => None,
         };
@@ -243,4 +265,8 @@ fn join_groups(ours: Option<Vec<u32>>, our_len: usize, theirs: Option<Vec<u32>>,
     let next = groups.iter().max().map_or(0, |g| g.saturating_add(1));
     groups.extend(theirs.unwrap_or_else(|| alone(their_len)).iter().map(|g| g.saturating_add(next)));
     groups
+}
+
+fn labels_or_category(labels: Option<Labels>, category: Option<String>, len: usize) -> Option<Labels> {
+    labels.or_else(|| Some(Labels { names: vec![category?], ids: vec![0; len] }))
 }

@@ -30,15 +30,10 @@ pub fn bundled_emoji() -> Result<Dataset> {
         return Err(damaged(format!("the sheet is {}x{}", sheet.width(), sheet.height())));
     }
     Ok(Dataset {
-        shape: [SIDE, SIDE, 3],
-        values: Values::U8(cells(sheet.as_raw(), names.len())),
-        names,
         groups: Some(groups),
         labels: Some(Labels::from_names(&categories)),
-        skipped: Vec::new(),
-        ignored: 0,
         origin: "bundled Noto Emoji".into(),
-        from_cache: false,
+        ..Dataset::new([SIDE, SIDE, 3], Values::U8(cells(sheet.as_raw(), names.len())), names)
     })
 }
 

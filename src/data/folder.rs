@@ -19,9 +19,8 @@ const CHUNK: usize = 1024;
 pub(super) struct Listing {
     files: Vec<PictureFile>,
     pub(super) skipped: Vec<Skipped>,
-    pub(super) ignored: usize,
-    /// One of the ignored files, for the message about a folder without pictures.
-    pub(super) example: Option<String>,
+    /// Names and paths of the files whose names are not those of pictures, in order.
+    pub(super) others: Vec<(String, PathBuf)>,
 }
 
 struct PictureFile {
@@ -41,7 +40,7 @@ pub(super) fn modified_ns(metadata: &Metadata) -> u128 {
 /// Walks the folder. Hidden files and folders are passed over; links are followed, but each folder is entered once, so a
 /// loop of links ends.
 pub(super) fn list(root: &Path) -> Result<Listing> {
-    let mut listing = Listing { files: Vec::new(), skipped: Vec::new(), ignored: 0, example: None };
+    let mut listing = Listing { files: Vec::new(), skipped: Vec::new(), others: Vec::new() };
     let mut entered: HashSet<PathBuf> = HashSet::new();
     let mut folders = vec![(root.to_path_buf(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
@@ -69,19 +68,20 @@ pub(super) fn list(root: &Path) -> Result<Listing> {
                 Ok(metadata) if metadata.is_dir() => folders.push((entry.path(), name)),
                 Ok(metadata) => listing.add(name, entry.path(), &metadata),
                 Err(e) if picture::has_picture_name(&name) => listing.skip(name, e.to_string()),
-                Err(_) => listing.ignore(name),
+                Err(_) => listing.others.push((name, entry.path())),
             }
         }
     }
     listing.files.sort_by(|a, b| a.name.cmp(&b.name));
     listing.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+    listing.others.sort();
     Ok(listing)
 }
 
 impl Listing {
     fn add(&mut self, name: String, path: PathBuf, metadata: &Metadata) {
         if !picture::has_picture_name(&name) || !metadata.is_file() {
-            self.ignore(name);
+            self.others.push((name, path));
         } else if metadata.len() > MAX_FILE_BYTES {
             self.skip(name, format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
         } else {
@@ -94,11 +94,14 @@ impl Listing {
         self.skipped.push(Skipped { path, reason });
     }
 
-    fn ignore(&mut self, name: String) {
-        self.ignored += 1;
-        if self.example.as_ref().is_none_or(|example| &name < example) {
-            self.example = Some(name);
-        }
+    /// Whether no file has the name of a picture.
+    pub(super) fn is_without_pictures(&self) -> bool {
+        self.files.is_empty() && self.skipped.is_empty()
+    }
+
+    /// One of the other files, for the message about a folder without pictures.
+    pub(super) fn example(&self) -> Option<&str> {
+        self.others.first().map(|(name, _)| name.as_str())
     }
 
     /// Changes when a picture is added, removed or changed.
@@ -112,7 +115,7 @@ impl Listing {
         for s in &self.skipped {
             stamp.add(s.path.as_bytes());
         }
-        stamp.add(&self.ignored.to_le_bytes());
+        stamp.add(&self.others.len().to_le_bytes());
         stamp.value()
     }
 

@@ -21,6 +21,11 @@ pub(super) fn is_idx(head: &[u8]) -> bool {
     head.starts_with(&IMAGES)
 }
 
+/// Whether a file, unzipped, begins as one of labels in IDX does.
+pub(super) fn is_idx_labels(head: &[u8]) -> bool {
+    head.starts_with(&LABELS)
+}
+
 /// The first `limit` pictures, and their labels if MNIST's file of labels lies beside.
 pub(super) fn read(
     path: &Path,

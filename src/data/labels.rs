@@ -29,11 +29,7 @@ impl Labels {
                 0
             });
         }
-        if names.iter().all(|n| n.parse::<i64>().is_ok()) {
-            names.sort_by_key(|n| n.parse::<i64>().unwrap_or_default());
-        } else {
-            names.sort();
-        }
+        sort_names(&mut names);
         for (i, name) in names.iter().enumerate() {
             if let Some(id) = seen.get_mut(name.as_str()) {
                 *id = i as u32;
@@ -59,12 +55,30 @@ impl Labels {
     }
 
     /// These labels, then `more`; classes of the same name are one.
-    pub(super) fn join(self, more: Self) -> Self {
-        let name =
-            |labels: &Self| (0..labels.ids.len()).map(|i| labels.name(i).unwrap_or_default().to_string()).collect();
-        let mut all: Vec<String> = name(&self);
-        all.extend::<Vec<String>>(name(&more));
-        Self::from_names(&all)
+    pub(super) fn join(mut self, more: Self) -> Self {
+        let mut names = self.names.clone();
+        names.extend(more.names.iter().filter(|name| !self.names.contains(name)).cloned());
+        sort_names(&mut names);
+        let place = |old: &[String]| -> Vec<u32> {
+            old.iter().map(|name| names.iter().position(|n| n == name).unwrap_or_default() as u32).collect()
+        };
+        let (ours, theirs) = (place(&self.names), place(&more.names));
+        let renumber = |ids: &[u32], new: &[u32]| {
+            ids.iter().map(|&id| new.get(id as usize).copied().unwrap_or(id)).collect::<Vec<_>>()
+        };
+        self.ids = renumber(&self.ids, &ours);
+        self.ids.extend(renumber(&more.ids, &theirs));
+        self.names = names;
+        self
+    }
+}
+
+/// As numbers where all are numbers, else as text.
+fn sort_names(names: &mut [String]) {
+    if names.iter().all(|n| n.parse::<i64>().is_ok()) {
+        names.sort_by_key(|n| n.parse::<i64>().unwrap_or_default());
+    } else {
+        names.sort();
     }
 }
 

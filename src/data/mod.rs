@@ -11,6 +11,8 @@
 //! | one picture of any format that the `image` crate was built with | content |
 //! | `.npy`, `.npz` (u8, f32, f64) | content |
 //! | IDX as MNIST has it, also gzipped; its labels are found beside it | content |
+//! | lines of numbers, one sample a line, also gzipped | content |
+//! | a folder of such arrays; a file without labels is one category, named after it | being a folder without pictures |
 //!
 //! Decoded folders and archives are kept in a cache ([`CacheMode`]), so that the second start is immediate.
 //!
@@ -26,6 +28,7 @@
 //! ```
 
 mod archive;
+mod array_folder;
 mod arrays;
 mod cache;
 mod dataset;
@@ -33,7 +36,9 @@ mod emoji;
 mod fit;
 mod folder;
 mod idx;
+mod kind;
 mod labels;
+mod lines;
 pub mod npy;
 mod picture;
 mod rows;

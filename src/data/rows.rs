@@ -74,7 +74,8 @@ pub(super) fn check_element(element: Element) -> Result<(), String> {
     }
 }
 
-fn append<T: fit::Pixel>(all: &mut Vec<T>, more: Vec<T>, shape: [usize; 3], target: &Target) {
+/// Adds samples of `shape`, brought to the target's size.
+pub(super) fn append<T: fit::Pixel>(all: &mut Vec<T>, more: Vec<T>, shape: [usize; 3], target: &Target) {
     if shape == target.shape() {
         all.extend(more);
         return;

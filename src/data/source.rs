@@ -2,21 +2,15 @@
 
 use crate::data::archive::{self, Packing};
 use crate::data::cache::{self, CacheMode, Stamp};
-use crate::data::{Dataset, Labels, Skipped, Target, Values, arrays, folder, idx, npy, picture};
+use crate::data::kind::Kind;
+use crate::data::{Dataset, Labels, Skipped, Target, Values, array_folder, arrays, folder, idx, lines, picture};
 use crate::error::{Error, Result};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Most memory that the decoded pictures of one source may take, in bytes.
 const MAX_DATASET_BYTES: usize = 1 << 36;
-/// First bytes of a file that tell what it is; a tar has its mark at byte 257.
-const HEAD_BYTES: u64 = 512;
 /// Longest problem that is told, in characters: some quote the file.
 const MAX_PROBLEM_CHARS: usize = 400;
-/// First bytes of packed files that are not read, and their names.
-const UNSUPPORTED: [(&[u8], &str); 5] =
-    [(b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf", "7z"), (b"Rar!", "rar")];
 
 /// Hears how far reading has come, in bytes of input, from any thread. What comes out of the cache is not told.
 pub trait Progress: Sync {
@@ -36,15 +30,6 @@ impl Progress for () {
 pub(super) struct Decoded {
     pub(super) name: String,
     pub(super) pixels: Result<Vec<u8>, String>,
-}
-
-enum Kind {
-    Folder,
-    Archive(Packing),
-    Npy,
-    Npz,
-    Idx,
-    Picture,
 }
 
 /// Reads the sources, one after the other, up to `limit` samples in all.
@@ -92,79 +77,39 @@ fn one_line(error: Error) -> Error {
 }
 
 fn open_one(path: &Path, target: &Target, limit: usize, mode: &CacheMode, progress: &dyn Progress) -> Result<Dataset> {
-    match kind(path)? {
+    match Kind::of(path)? {
         Kind::Folder => open_folder(path, target, limit, mode, progress),
         Kind::Archive(packing) => open_archive(path, packing, target, mode, progress),
         Kind::Picture => open_picture(path, target),
-        Kind::Npy => Ok(from_rows(arrays::read_npy(path, target, limit, progress)?, None, target)),
-        Kind::Npz => arrays::read_npz(path, target, limit, progress).map(|(v, labels)| from_rows(v, labels, target)),
-        Kind::Idx => idx::read(path, target, limit, progress).map(|(v, labels)| from_rows(v, labels, target)),
+        array => open_array(path, array, target, limit, progress),
     }
 }
 
-/// Looks at the content; the name decides only where the content does not tell.
-fn kind(path: &Path) -> Result<Kind> {
-    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::file(path, "there is no such file or folder"),
-        _ => Error::io(path, "read")(e),
-    })?;
-    if metadata.is_dir() {
-        return Ok(Kind::Folder);
-    }
-    if !metadata.is_file() {
-        return Err(Error::file(path, "wanted a folder or a file, this is a device or a pipe"));
-    }
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
-    let head = head(file).map_err(Error::io(path, "read"))?;
-    let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    if head.is_empty() {
-        return Err(Error::file(path, "the file is empty"));
-    }
-    if head.starts_with(&[0x1f, 0x8b]) {
-        let file = File::open(path).map_err(Error::io(path, "read"))?;
-        // A damaged beginning is reported by the reader that the name asks for.
-        let inner = self::head(flate2::read::MultiGzDecoder::new(file)).unwrap_or_default();
-        return match () {
-            () if is_tar(&inner) || name.ends_with(".tgz") || name.ends_with(".tar.gz") => {
-                Ok(Kind::Archive(Packing::GzippedTar))
-            }
-            () if idx::is_idx(&inner) || name.contains("idx3") => Ok(Kind::Idx),
-            () => Err(Error::file(path, "gzipped, but neither a tar archive nor IDX pictures; unzip it")),
-        };
-    }
-    // Before the others, as the name of its first file stands where they have their marks.
-    if is_tar(&head) || [".tar", ".tgz", ".tar.gz"].iter().any(|e| name.ends_with(e)) {
-        return Ok(Kind::Archive(Packing::Tar));
-    }
-    if head.starts_with(npy::MAGIC) || name.ends_with(".npy") {
-        return Ok(Kind::Npy);
-    }
-    if head.starts_with(b"PK") || name.ends_with(".npz") || name.ends_with(".zip") {
-        return Ok(if arrays::is_npz(path) { Kind::Npz } else { Kind::Archive(Packing::Zip) });
-    }
-    if idx::is_idx(&head) {
-        return Ok(Kind::Idx);
-    }
-    if let Some((_, packed)) = UNSUPPORTED.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Err(Error::file(
-            path,
-            format!("{packed} archives are not read; unpack it, or pack it as .tgz or .zip"),
-        ));
-    }
-    if picture::is_picture(&head, &name) {
-        return Ok(Kind::Picture);
-    }
-    Err(Error::file(path, "wanted a folder, a picture, an archive (.tar, .tgz, .zip), .npy, .npz or IDX"))
-}
-
-fn head(reader: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    reader.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(head)
-}
-
-fn is_tar(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar")
+/// The first `limit` samples of a file of them.
+pub(super) fn open_array(
+    path: &Path,
+    kind: Kind,
+    target: &Target,
+    limit: usize,
+    progress: &dyn Progress,
+) -> Result<Dataset> {
+    let category = || array_folder::category(path);
+    let (values, labels, category) = match kind {
+        Kind::Npy => (arrays::read_npy(path, target, limit, progress)?, None, category()),
+        Kind::Lines => (lines::read(path, target, limit, progress)?, None, category()),
+        Kind::Npz => {
+            let (values, labels) = arrays::read_npz(path, target, limit, progress)?;
+            (values, labels, None)
+        }
+        Kind::Idx => {
+            let (values, labels) = idx::read(path, target, limit, progress)?;
+            (values, labels, None)
+        }
+        _ => return Err(Error::file(path, "holds labels: name the file of pictures, and they are found beside it")),
+    };
+    let count = values.len() / target.sample_len();
+    let names = (0..count).map(|row| format!("#{row}")).collect();
+    Ok(Dataset { labels, category, ..Dataset::new(target.shape(), values, names) })
 }
 
 fn open_folder(
@@ -179,11 +124,16 @@ fn open_folder(
     if let Some(dataset) = entry.as_ref().and_then(cache::Entry::load) {
         return Ok(dataset);
     }
+    if listing.is_without_pictures()
+        && let Some(arrays) = array_folder::read(path, &listing, target, limit, progress)?
+    {
+        return Ok(arrays);
+    }
     let mut dataset = empty(target);
     dataset.skipped.clone_from(&listing.skipped);
-    dataset.ignored = listing.ignored;
+    dataset.ignored = listing.others.len();
     let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, picture, path))?;
-    finish(&mut dataset, path, listing.example.as_deref())?;
+    finish(&mut dataset, path, listing.example())?;
     if let Some(entry) = entry.filter(|_| complete) {
         // A cache that cannot be written costs time at the next start, nothing else.
         drop(entry.store(&dataset));
@@ -230,22 +180,7 @@ fn open_picture(path: &Path, target: &Target) -> Result<Dataset> {
 }
 
 fn empty(target: &Target) -> Dataset {
-    Dataset {
-        shape: target.shape(),
-        values: Values::U8(Vec::new()),
-        names: Vec::new(),
-        groups: None,
-        labels: None,
-        skipped: Vec::new(),
-        ignored: 0,
-        origin: String::new(),
-        from_cache: false,
-    }
-}
-
-fn from_rows(values: Values, labels: Option<Labels>, target: &Target) -> Dataset {
-    let count = values.len() / target.sample_len();
-    Dataset { values, labels, names: (0..count).map(|row| format!("#{row}")).collect(), ..empty(target) }
+    Dataset::new(target.shape(), Values::U8(Vec::new()), Vec::new())
 }
 
 fn push(dataset: &mut Dataset, picture: Decoded, source: &Path) -> Result<()> {

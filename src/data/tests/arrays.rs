@@ -3,7 +3,7 @@
 use super::*;
 use std::io::Write;
 
-fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+pub(super) fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     [b"\x93NUMPY\x01\0", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), data].concat()
 }
@@ -15,6 +15,12 @@ fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
         writer.write_all(bytes).unwrap();
     }
     writer.finish().unwrap().into_inner()
+}
+
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {
@@ -111,11 +117,6 @@ fn npz_with_labels() {
 fn idx_with_the_labels_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let gzip = |bytes: &[u8]| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    };
     let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..], &[1, 2, 3, 4]].concat();
     let labels = [&[0, 0, 8, 1, 0, 0, 0, 2][..], &[5, 0]].concat();
     let plain = write(root.join("train-images-idx3-ubyte"), &images);

@@ -4,6 +4,7 @@
 mod archives;
 mod arrays;
 mod caching;
+mod categories;
 mod folders;
 
 use super::*;
