@@ -1,4 +1,5 @@
-// A batch of rows from a data set in up to four chunks: x[b] = data[order[clock.row + b]].
+// A batch of rows from a data set in chunks: x[b] = data[order[clock.row + b]]. A launch sees four of the chunks and writes
+// the rows of the batch that lie in them; those that lie elsewhere are left to the other launches.
 // Bytes are packed four to a word, rows padded to whole words; they become byte / 255 + offset.
 // One invocation writes four neighbouring columns, so that each packed word is read once.
 const BYTES: bool = true;
@@ -8,6 +9,7 @@ struct Parameters {
     columns: u32,
     row_words: u32,  // words of one row of a chunk
     chunk_rows: u32, // rows of every chunk but the last
+    first_chunk: u32, // of the four that are bound
     order_rows: u32,
     offset: f32,
 }
@@ -39,8 +41,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (b >= parameters.batch) { return; }
     let column = (i % quads) * 4u;
     let row = order[(clock[2] + b) % parameters.order_rows];
+    let number = row / parameters.chunk_rows;
+    if (number < parameters.first_chunk || number >= parameters.first_chunk + 4u) { return; }
+    let chunk = number - parameters.first_chunk;
     if (column == 0u) { rows[b] = row; }
-    let chunk = row / parameters.chunk_rows;
     let start = (row % parameters.chunk_rows) * parameters.row_words;
     let end = min(column + 4u, parameters.columns);
     if (BYTES) {

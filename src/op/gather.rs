@@ -6,8 +6,11 @@ use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, DType, Shape, TensorType};
 
-/// Buffers that one data set may be split over where it exceeds the binding limit.
-pub const MAX_CHUNKS: usize = 4;
+/// Buffers that one data set may be split over where it exceeds the binding limit: 4 GiB of WebGPU's default bindings.
+pub const MAX_CHUNKS: usize = 32;
+/// Chunks that one launch binds: WebGPU's default of eight storage buffers less the other four. Where there are more
+/// chunks there are more launches, each of which writes the rows that lie in its own.
+const LAUNCH_CHUNKS: usize = 4;
 
 /// Row `i` of the batch is row `order[clock.row + i]` of the data set; bytes become `x / 255 + offset`, reals are
 /// taken as they are.
@@ -64,25 +67,29 @@ impl Op for Gather {
         let columns = self.sample.len();
         let chunks = signature.inputs.len() - 2;
         let bytes = chunk.dtype == DType::U8;
-        // A data set in fewer chunks binds its last one again: only its own rows are ever read.
-        let mut bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output(0), Binding::Output(1)];
-        bindings.extend((0..MAX_CHUNKS).map(|c| Binding::Input(2 + c.min(chunks - 1))));
         let quads = columns.div_ceil(4);
-        let launch = Launch {
-            shader: Shader { name: "gather", files: &[include_str!("../../shaders/gather.wgsl")] },
-            constants: vec![("BYTES", Constant::Bool(bytes))],
-            parameters: vec![
-                ("batch", self.batch.into()),
-                ("columns", columns.into()),
-                ("row_words", if bytes { quads.into() } else { columns.into() }),
-                ("chunk_rows", chunk.shape.dims()[0].into()),
-                ("order_rows", signature.inputs[0].shape.len().into()),
-                ("offset", self.offset.into()),
-            ],
-            bindings,
-            workgroups: linear_grid(self.batch * quads, 64),
+        let launch = |first: usize| {
+            // A launch with fewer chunks binds its last one again: only its own rows are ever read.
+            let mut bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output(0), Binding::Output(1)];
+            bindings.extend((first..first + LAUNCH_CHUNKS).map(|c| Binding::Input(2 + c.min(chunks - 1))));
+            Launch {
+                shader: Shader { name: "gather", files: &[include_str!("../../shaders/gather.wgsl")] },
+                constants: vec![("BYTES", Constant::Bool(bytes))],
+                parameters: vec![
+                    ("batch", self.batch.into()),
+                    ("columns", columns.into()),
+                    ("row_words", if bytes { quads.into() } else { columns.into() }),
+                    ("chunk_rows", chunk.shape.dims()[0].into()),
+                    ("first_chunk", first.into()),
+                    ("order_rows", signature.inputs[0].shape.len().into()),
+                    ("offset", self.offset.into()),
+                ],
+                bindings,
+                workgroups: linear_grid(self.batch * quads, 64),
+            }
         };
-        vec![Variant::single("plain", 1.0, launch)]
+        let launches = (0..chunks).step_by(LAUNCH_CHUNKS).map(launch).collect();
+        vec![Variant { name: "plain", launches, scratch_bytes: Vec::new(), estimate_us: 1.0 }]
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -149,12 +156,22 @@ pub(super) fn cases() -> Vec<Case> {
             op(70, 13),
             vec![(n(11), order(11)), clock(4), reals(3, 70), reals(3, 70), reals(3, 70), reals(2, 70)],
         ),
+        Case::new(
+            "nine chunks in three launches",
+            op(5, 20),
+            [vec![(n(17), order(17)), clock(4)], vec![bytes(2, 5); 8], vec![bytes(1, 5)]].concat(),
+        ),
+        Case::new(
+            "five chunks of reals in two launches",
+            op(3, 9),
+            [vec![(n(9), order(9)), clock(0)], vec![reals(2, 3); 4], vec![reals(1, 3)]].concat(),
+        ),
         Case::new("large", op(1, 4_194_305), vec![(n(9), order(9)), clock(2), bytes(9, 1)]).large(),
     ]
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
-    let (columns, per_chunk, chunks) = (draw.channels(), draw.extent(), draw.from(1..=MAX_CHUNKS));
+    let (columns, per_chunk, chunks) = (draw.channels(), draw.extent(), draw.from(1..=2 * LAUNCH_CHUNKS + 1));
     let rows = per_chunk * (chunks - 1) + draw.from(1..=per_chunk);
     let (batch, bytes) = (draw.extent(), draw.flag());
     let order = Values::Words((0..rows).map(|_| draw.from(0..rows) as u32).collect());

@@ -229,3 +229,34 @@ pub fn step_bytes(preset: &Preset, batch: usize) -> Result<u64> {
     let plan = step_plan(preset, batch, None)?;
     Ok((plan.temporary_bytes() + plan.persistent_bytes()) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn data_past_the_binding_limit_is_split_into_chunks() {
+        let target = Target { max_binding_bytes: 1000, ..Target::DEFAULT_LIMITS };
+        let count = 1100;
+        let bytes = Values::U8((0..count * 7).map(|i| (i % 251) as u8).collect());
+        let reals = Values::F32((0..count * 7).map(|i| i as f32).collect());
+        // Rows of 7 bytes are padded to 8.
+        for (values, row_bytes, per_chunk) in [(bytes, 8, 125), (reals, 28, 35)] {
+            let data = Dataset::new([1, 7, 1], values, vec![String::new(); count]);
+            let is_bytes = matches!(data.values, Values::U8(_));
+            let resident = ResidentData::new(data.shape, count, is_bytes, Some(&target)).unwrap();
+            assert!(resident.types.iter().all(|ty| ty.size_bytes() <= 1000), "{:?}", resident.types);
+            let chunks: Vec<(String, Vec<u32>)> = resident.chunks(&data).collect();
+            assert_eq!(chunks.len(), count.div_ceil(per_chunk));
+            let whole = ResidentData::new(data.shape, count, is_bytes, None).unwrap();
+            let words: Vec<u32> = chunks.into_iter().flat_map(|(_, words)| words).collect();
+            assert_eq!(words.len() * 4, count * row_bytes);
+            assert_eq!(vec![(names::chunk(0), words)], whole.chunks(&data).collect::<Vec<_>>());
+            let most = per_chunk * MAX_CHUNKS;
+            assert!(ResidentData::new(data.shape, most, is_bytes, Some(&target)).is_ok());
+            let error = ResidentData::new(data.shape, most + 1, is_bytes, Some(&target)).err().unwrap().to_string();
+            assert!(error.contains(&format!("use --limit {most}")), "{error}");
+        }
+    }
+}
