@@ -60,6 +60,7 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
 fn rows(flags: &Flags, preset: &mut Preset, console: &Console) -> Result<(Dataset, Vec<u32>, &'static str)> {
     let all = |data: &Dataset| (0..data.len() as u32).collect();
     if !flags.data.is_empty() {
+        preset.data.forget_choice();
         preset.data.limit = flags.limit;
         if flags.limit == Some(0) {
             return Err(Error::setting("--limit", "must be at least 1"));

@@ -18,7 +18,7 @@ pub(super) struct Flags {
     /// The preset or preset file that gives the pictures' size
     #[arg(value_name = "PRESET|FILE.toml", default_value = "lfw-linear")]
     preset: String,
-    /// Folder, archive, picture, .npy, .npz, IDX or bundled:emoji; may be repeated
+    /// Folder, archive, picture, .npy, .npz, IDX or bundled:emoji|quickdraw; may be repeated
     #[arg(long, value_name = "D")]
     data: Vec<String>,
     /// Number of components [default: the preset's code]

@@ -15,54 +15,105 @@ const MAX_NAMED: usize = 10;
 /// Floats may leave the range of the preset's pictures by this share of its width before there is a warning.
 const RANGE_SLACK: f32 = 0.05;
 
-/// The size that a preset's network takes.
+/// The size that pictures are read at: what the preset's network takes, in colour where its channels are split later.
 pub(super) fn target(preset: &Preset) -> Target {
-    let crop = preset.data.crop.and_then(|crop| u32::try_from(crop).ok()).unwrap_or(0);
-    Target { crop, ..Target::new(preset.data.height, preset.data.width, preset.data.channels) }
+    let data = &preset.data;
+    let crop = data.crop.and_then(|crop| u32::try_from(crop).ok()).unwrap_or(0);
+    let channels = if data.channel_rows { 3 } else { data.channels };
+    Target { crop, ..Target::new(data.height, data.width, channels) }
 }
 
-/// Reads `sources`, folders, archives, pictures, arrays or `bundled:emoji`, up to the preset's limit.
+/// Reads `sources`, folders, archives, pictures, arrays or `bundled:NAME`, up to the preset's limit, and labels and
+/// chooses them as the preset says.
 ///
 /// # Errors
 /// No sources, or one that cannot be used.
 pub(super) fn load(sources: &[String], preset: &Preset, console: &Console) -> Result<Dataset> {
     if sources.is_empty() {
+        let obtain = preset.data.obtain.as_ref().map(|place| format!(". {place}")).unwrap_or_default();
         let problem = format!(
-            "{} has no pictures of its own: name a folder, archive or array of pictures, or bundled:emoji",
-            preset.name
+            "{} has no pictures of its own: name a folder, archive or array of pictures, or {}{obtain}",
+            preset.name,
+            bundled_names()
         );
         return Err(Error::setting("--data", problem));
     }
-    let mut left = preset.data.limit.unwrap_or(usize::MAX);
+    // Which pictures count is known only once all of them have their labels.
+    let chooses = preset.data.labels.is_some() || !preset.data.labels_kept.is_empty();
+    let mut left = preset.data.limit.filter(|_| !chooses).unwrap_or(usize::MAX);
     let mut parts = Vec::new();
     for source in sources {
         if left == 0 {
             break;
         }
-        let mut part = load_one(source, preset, left, console)?;
+        let mut part = read_one(source, preset, left, console)?;
         part.limit(left);
         left -= part.len();
         parts.push(part);
     }
     let data = Dataset::concat(parts)?;
     tell(&data, console);
+    let data = arrange(data, preset, console)?;
     check_range(&data, preset.data.offset as f32, console);
     Ok(data)
 }
 
-/// Reads one source, up to `limit` pictures.
+/// The pictures with the preset's labels, those of them that it keeps, and their channels where it splits them.
+fn arrange(mut data: Dataset, preset: &Preset, console: &Console) -> Result<Dataset> {
+    let settings = &preset.data;
+    if let Some(path) = &settings.labels {
+        let (labelled, left_out) = data.with_labels(path.as_ref())?;
+        data = labelled;
+        if left_out > 0 {
+            console.note(format_args!("left out {} that {path} does not list", count(left_out, "picture")));
+        }
+    }
+    if let Some(attribute) = &settings.attribute {
+        data.label_by_attribute(attribute)?;
+    }
+    if !settings.labels_kept.is_empty() {
+        data = data.keep_labels(&settings.labels_kept)?;
+        console.note(format_args!("{} with label {}", count(data.len(), "picture"), settings.labels_kept.join(" or ")));
+    }
+    data.limit(settings.limit.unwrap_or(usize::MAX));
+    Ok(if settings.channel_rows { data.channel_rows() } else { data })
+}
+
+/// Reads one source, up to `limit` pictures, as the preset's network takes them.
 ///
 /// # Errors
 /// One that cannot be used.
 pub(super) fn load_one(source: &str, preset: &Preset, limit: usize, console: &Console) -> Result<Dataset> {
+    let data = read_one(source, preset, limit, console)?;
+    Ok(if preset.data.channel_rows { data.channel_rows() } else { data })
+}
+
+fn read_one(source: &str, preset: &Preset, limit: usize, console: &Console) -> Result<Dataset> {
     match source.strip_prefix(BUNDLED) {
-        Some("emoji") => data::bundled_emoji()?.fit(&target(preset)),
-        Some(_) => Err(Error::setting(source, "there is no such bundled data: there is bundled:emoji")),
-        None => open(&PathBuf::from(source), preset, Some(limit), &CacheMode::Standard, console),
+        Some(name) => bundled(name)?.fit(&target(preset)),
+        None => read(&PathBuf::from(source), &target(preset), Some(limit), &CacheMode::Standard, console),
     }
 }
 
-/// Reads one folder, archive, picture or array.
+/// The data in the binary of this name.
+///
+/// # Errors
+/// No such data.
+pub(super) fn bundled(name: &str) -> Result<Dataset> {
+    match data::bundled(name) {
+        Some(data) => data,
+        None => Err(Error::setting(
+            format!("{BUNDLED}{name}"),
+            format!("there is no such bundled data: there is {}", bundled_names()),
+        )),
+    }
+}
+
+fn bundled_names() -> String {
+    data::BUNDLED.map(|name| format!("{BUNDLED}{name}")).join(" or ")
+}
+
+/// Reads one folder, archive, picture or array as the preset's network takes it.
 ///
 /// # Errors
 /// As [`data::open`].
@@ -73,11 +124,26 @@ pub(super) fn open(
     cache: &CacheMode,
     console: &Console,
 ) -> Result<Dataset> {
+    let data = read(path, &target(preset), limit, cache, console)?;
+    Ok(if preset.data.channel_rows { data.channel_rows() } else { data })
+}
+
+/// Reads one folder, archive, picture or array at the target's size.
+///
+/// # Errors
+/// As [`data::open`].
+pub(super) fn read(
+    path: &PathBuf,
+    target: &Target,
+    limit: Option<usize>,
+    cache: &CacheMode,
+    console: &Console,
+) -> Result<Dataset> {
     let bar = console.bar(0, "reading {msg}  [{bar:30}] {bytes}/{total_bytes}  ETA {eta}");
     bar.set_message(path.display().to_string());
     let bar = ReadingBar(bar);
     let limit = limit.filter(|&limit| limit < usize::MAX);
-    let data = data::open(std::slice::from_ref(path), &target(preset), limit, cache, &bar);
+    let data = data::open(std::slice::from_ref(path), target, limit, cache, &bar);
     bar.0.finish_and_clear();
     data
 }

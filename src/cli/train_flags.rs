@@ -13,12 +13,18 @@ pub(super) struct Flags {
     /// A preset's name or a preset file [default: emoji-denoise]
     #[arg(value_name = "PRESET|FILE.toml")]
     pub(super) preset: Option<String>,
-    /// Folder, archive (.tar, .tgz, .zip), picture, .npy, .npz, IDX or bundled:emoji; may be repeated
+    /// Folder, archive (.tar, .tgz, .zip), picture, .npy, .npz, IDX or bundled:emoji|quickdraw; may be repeated
     #[arg(long, value_name = "D")]
     data: Vec<String>,
-    /// Labels of the pictures: .npy, IDX or text (not available yet)
+    /// Labels of the pictures: path,label (CSV), one a line, .npy, IDX, or lfw_attributes.txt
     #[arg(long, value_name = "F")]
-    labels: Option<PathBuf>,
+    labels: Option<String>,
+    /// Label by the sign of this attribute in the file of --labels
+    #[arg(long, value_name = "NAME")]
+    attribute: Option<String>,
+    /// Use only the pictures with these labels, such as 0,5
+    #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
+    keep_labels: Vec<String>,
     /// Use only the first N pictures
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -107,6 +113,9 @@ impl Flags {
         for source in &mut preset.data.source {
             *source = absolute(source)?;
         }
+        if let Some(labels) = &mut preset.data.labels {
+            *labels = absolute(labels)?;
+        }
         Ok(preset)
     }
 
@@ -140,10 +149,8 @@ impl Flags {
     }
 
     fn check_available(&self) -> Result<()> {
-        for (flag, given) in [("--labels", self.labels.is_some()), ("--tensorboard", self.tensorboard)] {
-            if given {
-                return Err(Error::setting(flag, "is not available yet"));
-            }
+        if self.tensorboard {
+            return Err(Error::setting("--tensorboard", "is not available yet"));
         }
         Ok(())
     }
@@ -153,10 +160,15 @@ impl Flags {
         let float = |value: Option<f64>| value.map(|value| format!("{value:?}"));
         let size = |value: Option<usize>| value.map(|value| value.to_string());
         let number = |value: Option<u64>| value.map(|value| value.to_string());
-        let list = self.data.iter().map(|source| toml::Value::from(source.as_str())).collect();
-        let source = (!self.data.is_empty()).then(|| toml::Value::Array(list).to_string());
+        let list = |texts: &[String]| {
+            let items = texts.iter().map(|text| toml::Value::from(text.as_str())).collect();
+            (!texts.is_empty()).then(|| toml::Value::Array(items).to_string())
+        };
         let all = [
-            ("--data", "data.source", source),
+            ("--data", "data.source", list(&self.data)),
+            ("--labels", "data.labels", self.labels.as_ref().map(|path| toml::Value::from(path.as_str()).to_string())),
+            ("--attribute", "data.attribute", text(&self.attribute)),
+            ("--keep-labels", "data.labels_kept", list(&self.keep_labels)),
             ("--limit", "data.limit", size(self.limit)),
             ("--val", "train.val", float(self.val)),
             ("--split", "train.split", text(&self.split)),
@@ -239,6 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn labels_become_settings() {
+        let preset = flags("--labels here.csv --attribute Male --keep-labels 0,5 --keep-labels cat").preset().unwrap();
+        assert_eq!(preset.data.labels_kept, ["0", "5", "cat"]);
+        assert!(preset.data.labels.unwrap().ends_with("here.csv"));
+        assert_eq!(preset.data.attribute.as_deref(), Some("Male"));
+        let preset = flags("--set data.labels_kept=[0,5]").preset().unwrap();
+        assert_eq!(preset.data.labels_kept, ["0", "5"]);
+        assert_eq!(Preset::from_toml(&preset.to_toml().unwrap(), "x".as_ref()).unwrap(), preset);
+        let message = flags("--set data.channel_rows=true").preset().unwrap_err().to_string();
+        assert!(message.starts_with("data.channel_rows: makes grey pictures, but data.channels is 3"), "{message}");
+    }
+
+    #[test]
     fn odd_paths_survive() {
         let path = r#"/a "b" \c]=,'d'"#;
         let flags = Line::try_parse_from(["train", "--data", path]).ok().unwrap().flags;
@@ -254,7 +279,7 @@ mod tests {
         assert!(message("--set train.lr=-1").starts_with("train.lr: must be"));
         assert_eq!(message("--set train.momentum=0.9"), "train.momentum: only sgd takes a momentum, not adamax");
         assert!(message("--noise mask:0.3").starts_with("--noise: mask:0.3"));
-        assert_eq!(message("--labels f"), "--labels: is not available yet");
+        assert!(message("--attribute Male").starts_with("--attribute: needs a file of attributes"));
         assert_eq!(message("--tensorboard"), "--tensorboard: is not available yet");
     }
 

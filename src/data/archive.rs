@@ -3,9 +3,9 @@
 //! One thread unpacks, the others decode. What lies between them is bounded: two files for each decoder, none over
 //! [`MAX_FILE_BYTES`].
 
+use crate::data::Skipped;
 use crate::data::picture::{self, MAX_FILE_BYTES};
 use crate::data::source::{Decoded, Progress};
-use crate::data::{Skipped, Target};
 use crate::error::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
@@ -27,14 +27,14 @@ pub(super) enum Packing {
 
 /// What an archive holds: its pictures, by path, and what could not be used.
 #[derive(Default)]
-pub(super) struct Contents {
-    pub(super) pictures: Vec<Decoded>,
+pub(super) struct Contents<T> {
+    pub(super) pictures: Vec<Decoded<T>>,
     pub(super) skipped: Vec<Skipped>,
     pub(super) ignored: usize,
     pub(super) example: Option<String>,
 }
 
-impl Contents {
+impl<T: Default> Contents<T> {
     /// Whether an entry of this name and size is a picture to unpack; counts it where not.
     fn wants(&mut self, name: &str, size_bytes: u64) -> bool {
         if picture::is_hidden(name) {
@@ -62,15 +62,20 @@ struct Packed {
     bytes: Vec<u8>,
 }
 
-/// Unpacks and decodes the archive at `path`.
-pub(super) fn read(path: &Path, packing: Packing, target: &Target, progress: &dyn Progress) -> Result<Contents> {
+/// Unpacks the archive at `path`, and hands the name and bytes of each picture to `decode`, on all cores.
+pub(super) fn read<T: Default + Send>(
+    path: &Path,
+    packing: Packing,
+    decode: &(impl Fn(&str, &[u8]) -> Result<T, String> + Sync),
+    progress: &dyn Progress,
+) -> Result<Contents<T>> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
     progress.total(file.metadata().map_or(0, |m| m.len()));
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
     let (sender, receiver) = sync_channel(2 * workers);
     let receiver = Mutex::new(receiver);
     std::thread::scope(|scope| {
-        let decoders: Vec<_> = (0..workers).map(|_| scope.spawn(|| decode(&receiver, target))).collect();
+        let decoders: Vec<_> = (0..workers).map(|_| scope.spawn(|| decode_all(&receiver, decode))).collect();
         let unpacked = match packing {
             Packing::Tar => {
                 untar(BufReader::new(Counted { inner: file, progress }), &sender).map(|(contents, _)| contents)
@@ -97,13 +102,16 @@ pub(super) fn read(path: &Path, packing: Packing, target: &Target, progress: &dy
     })
 }
 
-fn decode(packed: &Mutex<Receiver<Packed>>, target: &Target) -> Vec<(usize, Decoded)> {
+fn decode_all<T>(
+    packed: &Mutex<Receiver<Packed>>,
+    decode: &impl Fn(&str, &[u8]) -> Result<T, String>,
+) -> Vec<(usize, Decoded<T>)> {
     let mut decoded = Vec::new();
     loop {
         // The lock is let go before decoding: it guards the wait for the next file alone.
         let next = packed.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Packed { index, name, bytes }) = next else { return decoded };
-        let pixels = picture::decode(&name, &bytes, target);
+        let pixels = decode(&name, &bytes);
         decoded.push((index, Decoded { name, pixels }));
     }
 }
@@ -113,8 +121,8 @@ fn damaged(e: io::Error) -> String {
 }
 
 /// Sends the pictures of a tar on, and gives back the reader at its end.
-fn untar<R: Read>(reader: R, sender: &SyncSender<Packed>) -> Result<(Contents, R), String> {
-    let mut contents = Contents::default();
+fn untar<R: Read, T: Default>(reader: R, sender: &SyncSender<Packed>) -> Result<(Contents<T>, R), String> {
+    let mut contents = Contents::<T>::default();
     let mut archive = tar::Archive::new(reader);
     for (index, entry) in archive.entries().map_err(damaged)?.enumerate() {
         let mut entry = entry.map_err(damaged)?;
@@ -132,7 +140,7 @@ fn untar<R: Read>(reader: R, sender: &SyncSender<Packed>) -> Result<(Contents, R
     Ok((contents, archive.into_inner()))
 }
 
-fn unzip(file: File, progress: &dyn Progress, sender: &SyncSender<Packed>) -> Result<Contents, String> {
+fn unzip<T: Default>(file: File, progress: &dyn Progress, sender: &SyncSender<Packed>) -> Result<Contents<T>, String> {
     let mut contents = Contents::default();
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(zip_problem)?;
     for index in 0..archive.len() {

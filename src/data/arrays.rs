@@ -4,7 +4,7 @@ use crate::data::archive::zip_problem;
 use crate::data::npy::{self, Header};
 use crate::data::rows::{Rows, check_element};
 use crate::data::source::Progress;
-use crate::data::{Labels, Target, Values};
+use crate::data::{Labels, Target, Values, probe};
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -42,22 +42,14 @@ pub(super) fn read_npz(
     let read = || {
         let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(zip_problem)?;
         let arrays: Vec<String> = array_names(&archive);
-        let find = |wanted: &[&str]| wanted.iter().find(|w| arrays.iter().any(|a| a == *w)).map(ToString::to_string);
-        let images = match (find(&IMAGES), arrays.as_slice()) {
-            (Some(name), _) => name,
-            (None, [only]) => only.clone(),
-            (None, []) => return Err("holds no arrays".to_string()),
-            (None, _) => {
-                return Err(format!("which array? Name the pictures `images`; it has {:?}", arrays.join(", ")));
-            }
-        };
+        let images = images_name(&arrays)?;
         let within = |name: &str, problem: String| format!("{name}.npy: {problem}");
         let mut entry = array(&mut archive, &images)?;
         let header = Header::read(&mut entry).map_err(|p| within(&images, p))?;
         let rows = rows(&header, target).map_err(|p| within(&images, p))?;
         let values = rows.read(&mut entry, target, limit, progress).map_err(|p| within(&images, p))?;
         drop(entry);
-        let Some(name) = find(&LABELS).filter(|name| *name != images) else { return Ok((values, None)) };
+        let Some(name) = find(&arrays, &LABELS).filter(|name| *name != images) else { return Ok((values, None)) };
         let mut names = npy::read_labels(&mut array(&mut archive, &name)?).map_err(|p| within(&name, p))?;
         if names.len() as u64 != rows.count {
             return Err(within(&name, format!("{} labels for {} pictures", names.len(), rows.count)));
@@ -68,11 +60,51 @@ pub(super) fn read_npz(
     read().map_err(|problem| Error::file(path, problem))
 }
 
+/// Height, width, channels of the samples of an `.npy` file, and how many there are.
+pub(super) fn npy_shape(path: &Path) -> Result<([u64; 3], u64)> {
+    let mut reader = BufReader::new(File::open(path).map_err(Error::io(path, "read"))?);
+    Header::read(&mut reader).and_then(|header| natural_shape(&header)).map_err(|problem| Error::file(path, problem))
+}
+
+/// Height, width, channels of the pictures of an `.npz` file, and how many there are.
+pub(super) fn npz_shape(path: &Path) -> Result<([u64; 3], u64)> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let read = || {
+        let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(zip_problem)?;
+        let images = images_name(&array_names(&archive))?;
+        natural_shape(&Header::read(&mut array(&mut archive, &images)?)?)
+    };
+    read().map_err(|problem| Error::file(path, problem))
+}
+
+/// As the array has it, whatever the network takes.
+fn natural_shape(header: &Header) -> Result<([u64; 3], u64), String> {
+    match header.shape.as_slice() {
+        &[count, d] => Ok((probe::natural(d), count)),
+        // A target of one channel takes every shape of array.
+        _ => rows(header, &Target::new(1, 1, 1)).map(|rows| (rows.shape, rows.count)),
+    }
+}
+
 /// Whether a zip file holds arrays, not pictures.
 pub(super) fn is_npz(path: &Path) -> bool {
     let archive = File::open(path).ok().and_then(|file| zip::ZipArchive::new(BufReader::new(file)).ok());
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
         || archive.is_some_and(|a| !array_names(&a).is_empty())
+}
+
+fn find(arrays: &[String], wanted: &[&str]) -> Option<String> {
+    wanted.iter().find(|w| arrays.iter().any(|a| a == *w)).map(ToString::to_string)
+}
+
+/// Which of the arrays are the pictures.
+fn images_name(arrays: &[String]) -> Result<String, String> {
+    match (find(arrays, &IMAGES), arrays) {
+        (Some(name), _) => Ok(name),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Err("holds no arrays".to_string()),
+        (None, _) => Err(format!("which array? Name the pictures `images`; it has {:?}", arrays.join(", "))),
+    }
 }
 
 fn array_names<R: Read + std::io::Seek>(archive: &zip::ZipArchive<R>) -> Vec<String> {

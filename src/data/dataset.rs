@@ -1,6 +1,6 @@
 //! The data set in memory.
 
-use crate::data::{Labels, Target, fit};
+use crate::data::{Attributes, Labels, Target, fit};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 
@@ -57,6 +57,8 @@ pub struct Dataset {
     pub groups: Option<Vec<u32>>,
     /// The class of every sample, where the source tells: sub-folders, a label array, MNIST's label file.
     pub labels: Option<Labels>,
+    /// Real-valued properties of every sample, where a file of them was joined.
+    pub attributes: Option<Attributes>,
     /// The class that the name of the file tells, where it holds one category and no labels. It becomes the label once
     /// there are several such files.
     pub category: Option<String>,
@@ -79,6 +81,7 @@ impl Dataset {
             names,
             groups: None,
             labels: None,
+            attributes: None,
             category: None,
             skipped: Vec::new(),
             ignored: 0,
@@ -150,6 +153,9 @@ impl Dataset {
         if let Some(labels) = &mut self.labels {
             labels.ids.truncate(n);
         }
+        if let Some(attributes) = &mut self.attributes {
+            attributes.values.truncate(n * attributes.names.len());
+        }
     }
 
     /// The samples with these indices, in this order; an index past the end is left out.
@@ -168,6 +174,7 @@ impl Dataset {
             names: kept.iter().map(|&i| self.names[i].clone()).collect(),
             groups: self.groups.as_ref().map(|g| rows(g, 1, &kept)),
             labels: self.labels.as_ref().map(|l| Labels { names: l.names.clone(), ids: rows(&l.ids, 1, &kept) }),
+            attributes: self.attributes.as_ref().map(|a| a.select(&kept)),
             category: self.category.clone(),
             skipped: self.skipped.clone(),
             ignored: self.ignored,
@@ -247,6 +254,13 @@ impl Dataset {
         let theirs = labels_or_category(part.labels, part.category, part.names.len());
         self.labels = match (ours, theirs) {
             (Some(ours), Some(theirs)) => Some(ours.join(theirs)),
+            _ => None,
+        };
+        self.attributes = match (self.attributes.take(), part.attributes) {
+            (Some(mut ours), Some(theirs)) if ours.names == theirs.names => {
+                ours.values.extend(theirs.values);
+                Some(ours)
+            }
             _ => None,
         };
         self.names.extend(part.names);

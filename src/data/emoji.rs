@@ -1,5 +1,6 @@
 //! The bundled pictures: Google's Noto Emoji (Apache License 2.0), see `data/emoji/README.md`.
 
+use crate::data::bundled::cells;
 use crate::data::{Dataset, Labels, Values};
 use crate::error::{Error, Result};
 
@@ -33,21 +34,8 @@ pub fn bundled_emoji() -> Result<Dataset> {
         groups: Some(groups),
         labels: Some(Labels::from_names(&categories)),
         origin: "bundled Noto Emoji".into(),
-        ..Dataset::new([SIDE, SIDE, 3], Values::U8(cells(sheet.as_raw(), names.len())), names)
+        ..Dataset::new([SIDE, SIDE, 3], Values::U8(cells(sheet.as_raw(), COLUMNS, [SIDE, SIDE, 3], names.len())), names)
     })
-}
-
-/// The first `count` cells of the sheet, one after the other.
-fn cells(sheet: &[u8], count: usize) -> Vec<u8> {
-    const LINE: usize = SIDE * 3;
-    let mut values = Vec::with_capacity(count * SIDE * LINE);
-    for cell in 0..count {
-        for y in 0..SIDE {
-            let start = ((cell / COLUMNS * SIDE + y) * COLUMNS + cell % COLUMNS) * LINE;
-            values.extend_from_slice(&sheet[start..start + LINE]);
-        }
-    }
-    values
 }
 
 #[cfg(test)]

@@ -119,6 +119,12 @@ impl Listing {
         stamp.value()
     }
 
+    /// The sizes of the pictures whose headers can be read, in order of their paths.
+    pub(super) fn sizes(&self) -> Vec<[usize; 3]> {
+        let size = |f: &PictureFile| picture::size(&f.name, &fs::read(&f.path).ok()?).ok();
+        self.files.par_iter().filter_map(size).collect()
+    }
+
     /// Decodes the pictures in order on all cores, until `limit` good ones are there. Returns whether all
     /// files were read: a limit was not reached, and the system refused none.
     pub(super) fn decode(

@@ -26,6 +26,15 @@ pub(super) fn is_idx_labels(head: &[u8]) -> bool {
     head.starts_with(&LABELS)
 }
 
+/// Height, width, channels of the pictures, and how many there are.
+pub(super) fn shape(path: &Path) -> Result<([u64; 3], u64)> {
+    let sizes = dimensions(&mut open(path)?, IMAGES).map_err(|problem| Error::file(path, problem))?;
+    match sizes.as_slice() {
+        &[count, h, w] => Ok(([h, w, 1], count)),
+        _ => Err(Error::file(path, "not an IDX file of pictures")),
+    }
+}
+
 /// The first `limit` pictures, and their labels if MNIST's file of labels lies beside.
 pub(super) fn read(
     path: &Path,

@@ -54,6 +54,23 @@ impl Labels {
         classes.len() > 1 && runs == classes.len() && runs < self.ids.len()
     }
 
+    /// Without the classes that no sample has.
+    pub(super) fn without_unused(self) -> Self {
+        let names: Vec<&str> = (0..self.ids.len()).filter_map(|i| self.name(i)).collect();
+        Self::from_names(&names)
+    }
+
+    /// How many samples each class has, in the order of `names`.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.names.len()];
+        for &id in &self.ids {
+            if let Some(count) = counts.get_mut(id as usize) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// These labels, then `more`; classes of the same name are one.
     pub(super) fn join(mut self, more: Self) -> Self {
         let mut names = self.names.clone();
@@ -87,16 +104,11 @@ fn sort_names(names: &mut [String]) {
 /// # Errors
 /// A file that cannot be read, holds no labels, or is over 1 GiB.
 pub fn read_labels(path: &Path) -> Result<Labels> {
-    let file = std::fs::File::open(path).map_err(Error::io(path, "read"))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-    if bytes.len() as u64 > MAX_LABEL_BYTES {
-        return Err(Error::file(path, "too large for a file of labels"));
-    }
+    let bytes = bytes(path)?;
     let problem = |problem: String| Error::file(path, problem);
     let names = if bytes.starts_with(npy::MAGIC) {
         npy::read_labels(&mut Cursor::new(&bytes)).map_err(problem)?
-    } else if bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0, 0]) {
+    } else if is_idx(&bytes) {
         return idx::read_labels(path);
     } else {
         let text = std::str::from_utf8(&bytes)
@@ -107,4 +119,35 @@ pub fn read_labels(path: &Path) -> Result<Labels> {
         return Err(problem("holds no labels".into()));
     }
     Ok(Labels::from_names(&names))
+}
+
+/// The text of a file of labels; `None` where it is an array.
+pub(super) fn text(path: &Path) -> Result<Option<String>> {
+    let bytes = bytes(path)?;
+    if bytes.starts_with(npy::MAGIC) || is_idx(&bytes) {
+        return Ok(None);
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|_| Error::file(path, "wanted .npy, IDX, or text with one label or path,label a line"))
+}
+
+/// Names of classes for a message, not more than fit a line.
+pub(super) fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let more = if names.len() > MOST { format!(", … ({} in all)", names.len()) } else { String::new() };
+    format!("{}{more}", names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", "))
+}
+
+fn is_idx(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1f, 0x8b]) || bytes.starts_with(&[0, 0])
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(Error::io(path, "read"))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    if bytes.len() as u64 > MAX_LABEL_BYTES {
+        return Err(Error::file(path, "too large for a file of labels"));
+    }
+    Ok(bytes)
 }

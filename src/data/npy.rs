@@ -187,11 +187,12 @@ impl Element {
 /// `count` bytes; the buffer grows with what is there, whatever a header claims.
 pub(super) fn read_bytes(reader: &mut impl Read, count: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    reader.take(count).read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
-    if bytes.len() as u64 != count {
-        return Err("the array is truncated: there is less data than its header says; copy or save it again".into());
+    match reader.take(count).read_to_end(&mut bytes) {
+        // What is packed tells by an error that it ends too early.
+        Err(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => Err(format!("cannot be read: {e}")),
+        _ if bytes.len() as u64 == count => Ok(bytes),
+        _ => Err("the array is truncated: there is less data than its header says; copy or save it again".into()),
     }
-    Ok(bytes)
 }
 
 /// The labels in an array of shape (N,) or (N, 1): whole numbers or text.

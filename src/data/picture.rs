@@ -53,34 +53,60 @@ pub(super) fn decode(name: &str, bytes: &[u8], target: &Target) -> Result<Vec<u8
     Ok(fit::fit(&pixels, shape, target))
 }
 
+/// Height, width and channels (1 or 3) of the picture in `bytes`, turned as its EXIF says, from its header alone.
+pub(super) fn size(name: &str, bytes: &[u8]) -> Result<[usize; 3], String> {
+    let read = || {
+        let mut decoder = decoder(bytes, format(name, bytes)?)?;
+        let (w, h) = decoder.dimensions();
+        let channels = if decoder.color_type().has_color() { 3 } else { 1 };
+        Ok(match decoder.orientation().map_err(problem)?.to_exif() {
+            // Those that lie on their side.
+            5..=8 => [w as usize, h as usize, channels],
+            _ => [h as usize, w as usize, channels],
+        })
+    };
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("its decoder failed".into()))
+}
+
 /// The decoded pixels at their own size, with 1 or 3 channels.
 fn pixels(name: &str, bytes: &[u8]) -> Result<(Vec<u8>, [usize; 3]), String> {
-    if bytes.is_empty() {
-        return Err("the file is empty".into());
-    }
-    let extension = extension(name);
-    let format = match image::guess_format(bytes) {
-        Ok(format) => format,
-        Err(_) if extension == "tga" => ImageFormat::Tga,
-        Err(_) if UNREADABLE_EXTENSIONS.contains(&extension.as_str()) => {
-            return Err(format!("{extension} pictures cannot be read; convert it to png or jpeg"));
-        }
-        Err(_) => return Err("not a picture: its content is of no known format".into()),
-    };
+    let format = format(name, bytes)?;
     if format == ImageFormat::Jpeg && !jpeg_has_end(bytes) {
         return Err("truncated: the JPEG has no end".into());
     }
     open(bytes, format).map(flatten)
 }
 
-fn open(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, String> {
-    let problem = |e: image::ImageError| e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+fn format(name: &str, bytes: &[u8]) -> Result<ImageFormat, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    let extension = extension(name);
+    match image::guess_format(bytes) {
+        Ok(format) => Ok(format),
+        Err(_) if extension == "tga" => Ok(ImageFormat::Tga),
+        Err(_) if UNREADABLE_EXTENSIONS.contains(&extension.as_str()) => {
+            Err(format!("{extension} pictures cannot be read; convert it to png or jpeg"))
+        }
+        Err(_) => Err("not a picture: its content is of no known format".into()),
+    }
+}
+
+fn problem(e: image::ImageError) -> String {
+    e.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, String> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // Sizes are checked below, where the message can tell them.
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(problem)?;
+    reader.into_decoder().map_err(problem)
+}
+
+fn open(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage, String> {
+    let mut decoder = decoder(bytes, format)?;
     let (w, h) = decoder.dimensions();
     if u64::from(w) * u64::from(h) > MAX_PIXELS || w.max(h) > MAX_SIDE || decoder.total_bytes() > MAX_DECODED_BYTES {
         return Err(format!("{w}x{h} is too large: wanted at most {MAX_PIXELS} pixels, {MAX_SIDE} a side"));

@@ -27,9 +27,9 @@ impl Progress for () {
 }
 
 /// One picture of a folder or archive: its pixels at the target's size, or why there are none.
-pub(super) struct Decoded {
+pub(super) struct Decoded<T = Vec<u8>> {
     pub(super) name: String,
-    pub(super) pixels: Result<Vec<u8>, String>,
+    pub(super) pixels: Result<T, String>,
 }
 
 /// Reads the sources, one after the other, up to `limit` samples in all.
@@ -156,7 +156,8 @@ fn open_archive(
     if let Some(dataset) = entry.as_ref().and_then(cache::Entry::load) {
         return Ok(dataset);
     }
-    let contents = archive::read(path, packing, target, progress)?;
+    let contents =
+        archive::read(path, packing, &|name: &str, bytes: &[u8]| picture::decode(name, bytes, target), progress)?;
     let mut dataset = empty(target);
     dataset.skipped = contents.skipped;
     dataset.ignored = contents.ignored;

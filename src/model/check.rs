@@ -55,6 +55,13 @@ fn check_data(data: &Data) -> Result<()> {
         format!("must be a finite number, not {}", data.offset)
     })?;
     require("data.limit", data.limit != Some(0), || "must be at least 1".to_owned())?;
+    let labelled = data.attribute.is_none() || data.labels.is_some();
+    require("data.attribute", labelled, || {
+        "needs a file of attributes: name lfw_attributes.txt by --labels".to_owned()
+    })?;
+    require("data.channel_rows", !data.channel_rows || data.channels == 1, || {
+        format!("makes grey pictures, but data.channels is {}: set it to 1", data.channels)
+    })?;
     let crop = data.crop.unwrap_or(0);
     require("data.crop", crop < LFW_SIDE / 2, || {
         format!("cutting {crop} pixels from each side leaves nothing of {LFW_SIDE}: at most {}", LFW_SIDE / 2 - 1)

@@ -55,9 +55,35 @@ pub struct Data {
     /// Pixels cut from each side of the 250x250 pictures of the LFW archive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
-    /// Use only this many pictures, the first in file order.
+    /// Use only this many pictures, the first in file order, of those that are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// File of labels, as `--labels` takes it: `path,label`, one a line, `.npy`, IDX, or `lfw_attributes.txt`, of which only
+    /// the listed pictures are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// Attribute in the file of labels whose sign becomes the label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+    /// Use only the pictures with one of these labels; empty: all. In the file one label or a list; numbers need no quotes.
+    #[serde(default, with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub labels_kept: Vec<String>,
+    /// Each colour channel is a grey picture of its own; takes `channels = 1`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub channel_rows: bool,
+    /// Where the pictures can be had: told where none are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obtain: Option<String>,
+}
+
+impl Data {
+    /// Drops what chooses and labels the run's own pictures, so that all of another data set are taken as they are.
+    pub fn forget_choice(&mut self) {
+        self.limit = None;
+        self.labels = None;
+        self.attribute = None;
+        self.labels_kept.clear();
+    }
 }
 
 /// The `[model]` table.
@@ -362,15 +388,31 @@ fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A list that may be written as its only item.
+/// A list that may be written as its only item; whole numbers stand for their digits.
 mod one_or_many {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "wanted a text or a list of texts")]
+    enum Item {
+        Text(String),
+        Number(i64),
+    }
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "wanted a text or a list of texts")]
     enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+        One(Item),
+        Many(Vec<Item>),
+    }
+
+    impl Item {
+        fn text(self) -> String {
+            match self {
+                Self::Text(text) => text,
+                Self::Number(number) => number.to_string(),
+            }
+        }
     }
 
     pub(super) fn serialize<S: Serializer>(items: &[String], serializer: S) -> Result<S::Ok, S::Error> {
@@ -382,8 +424,8 @@ mod one_or_many {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
         Ok(match OneOrMany::deserialize(deserializer)? {
-            OneOrMany::One(item) => vec![item],
-            OneOrMany::Many(items) => items,
+            OneOrMany::One(item) => vec![item.text()],
+            OneOrMany::Many(items) => items.into_iter().map(Item::text).collect(),
         })
     }
 }

@@ -6,6 +6,7 @@ mod arrays;
 mod caching;
 mod categories;
 mod folders;
+mod labelling;
 
 use super::*;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
