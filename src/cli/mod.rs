@@ -1,6 +1,7 @@
 //! The subcommands, one file each, and what they share.
 
 mod console;
+mod data;
 mod denoise;
 mod device;
 mod devices;
@@ -65,6 +66,8 @@ enum Command {
     /// Put pictures through a run's network: pictures in, pictures out
     #[command(alias = "reconstruct")]
     Denoise(denoise::Flags),
+    /// What folders, archives and arrays hold: count, size, labels, a sheet of samples
+    Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
     Pca(pca::Flags),
     /// Hold every kernel on this device against the CPU reference
@@ -109,6 +112,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Train(flags) => train::run(&flags, device, console),
         Command::Eval(flags) => eval::run(&flags, device, console).map(done),
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
+        Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
         Command::Validate(flags) => validate::run(&flags, device, console).map(done),
     }
