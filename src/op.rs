@@ -7,15 +7,18 @@ mod add;
 mod avg_pool2d;
 mod batch_norm;
 mod bce_logits;
+mod clip_norm;
 mod clock;
 mod conv2d;
 mod conv2d_weight_grad;
 mod conv_kernels;
 mod conv_transpose2d;
 mod draw;
+mod dropout;
 mod fill;
 mod gather;
 mod history;
+mod lookup;
 mod matmul;
 mod matmul_kernels;
 mod max_pool2d;
@@ -24,8 +27,11 @@ mod moving_average;
 mod mse;
 mod nadam;
 mod noise;
+mod norm_penalty;
+mod pixel_noise;
 mod reshape;
 mod rmsprop;
+mod scale;
 mod sgd;
 mod sum_rows;
 mod upsample2d;
@@ -38,14 +44,17 @@ pub use add::Add;
 pub use avg_pool2d::{AvgPool2d, AvgPool2dBackward};
 pub use batch_norm::{BatchNorm, BatchNormBackward, BatchNormTraining};
 pub use bce_logits::{BceLogits, BceLogitsBackward};
+pub use clip_norm::ClipNorm;
 pub use clock::Tick;
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::Conv2d;
 pub use conv2d_weight_grad::Conv2dWeightGrad;
 pub use draw::Draw;
+pub use dropout::Dropout;
 pub use fill::Fill;
 pub use gather::{Gather, MAX_CHUNKS};
 pub use history::Record;
+pub use lookup::Lookup;
 pub use matmul::Matmul;
 pub use max_pool2d::{MaxPool2d, MaxPool2dBackward};
 pub use moments::{Moments, MomentsBackward};
@@ -53,8 +62,11 @@ pub use moving_average::MovingAverage;
 pub use mse::{Mse, MseBackward};
 pub use nadam::{Nadam, NadamSchedule};
 pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
+pub use norm_penalty::{NormPenalty, NormPenaltyBackward};
+pub use pixel_noise::{PixelNoise, Replaced};
 pub use reshape::Reshape;
 pub use rmsprop::{RmsProp, RmsPropConvention};
+pub use scale::Scale;
 pub use sgd::{Sgd, SgdConvention};
 pub use sum_rows::SumRows;
 pub use upsample2d::{Upsample2d, Upsample2dBackward};
@@ -102,12 +114,15 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "batch_norm_backward", cases: batch_norm::backward_cases, random: batch_norm::random_backward },
     OpEntry { name: "bce_logits", cases: bce_logits::cases, random: bce_logits::random },
     OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases, random: bce_logits::random_backward },
+    OpEntry { name: "clip_norm", cases: clip_norm::cases, random: clip_norm::random },
     OpEntry { name: "conv2d", cases: conv2d::cases, random: conv2d::random },
     OpEntry { name: "conv2d_weight_grad", cases: conv2d_weight_grad::cases, random: conv2d_weight_grad::random },
     OpEntry { name: "conv_transpose2d", cases: conv_transpose2d::cases, random: conv_transpose2d::random },
+    OpEntry { name: "dropout", cases: dropout::cases, random: dropout::random },
     OpEntry { name: "fill", cases: fill::cases, random: fill::random },
     OpEntry { name: "gather", cases: gather::cases, random: gather::random },
     OpEntry { name: "gaussian_noise", cases: noise::cases, random: noise::random },
+    OpEntry { name: "lookup", cases: lookup::cases, random: lookup::random },
     OpEntry { name: "matmul", cases: matmul::cases, random: matmul::random },
     OpEntry { name: "max_pool2d", cases: max_pool2d::cases, random: max_pool2d::random },
     OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases, random: max_pool2d::random_backward },
@@ -118,9 +133,17 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "mse_backward", cases: mse::backward_cases, random: mse::random_backward },
     OpEntry { name: "nadam", cases: nadam::cases, random: nadam::random },
     OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases, random: nadam::random_schedule },
+    OpEntry { name: "norm_penalty", cases: norm_penalty::cases, random: norm_penalty::random },
+    OpEntry {
+        name: "norm_penalty_backward",
+        cases: norm_penalty::backward_cases,
+        random: norm_penalty::random_backward,
+    },
     OpEntry { name: "philox", cases: noise::philox_cases, random: noise::random_philox },
+    OpEntry { name: "pixel_noise", cases: pixel_noise::cases, random: pixel_noise::random },
     OpEntry { name: "record", cases: history::cases, random: history::random },
     OpEntry { name: "rmsprop", cases: rmsprop::cases, random: rmsprop::random },
+    OpEntry { name: "scale", cases: scale::cases, random: scale::random },
     OpEntry { name: "sgd", cases: sgd::cases, random: sgd::random },
     OpEntry { name: "sum_rows", cases: sum_rows::cases, random: sum_rows::random },
     OpEntry { name: "tick", cases: clock::cases, random: clock::random },

@@ -5,11 +5,11 @@
 use super::{Case, Tick, Values, expect_f32, expect_inputs, expect_same};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, Word, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 use rayon::prelude::*;
 
-const PHILOX: &str = include_str!("../../shaders/philox.wgsl");
+pub(super) const PHILOX: &str = include_str!("../../shaders/philox.wgsl");
 
 /// Ten rounds of Philox 4x32: four random words for a counter and a key.
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
@@ -48,7 +48,7 @@ pub fn normal_from_bits(bits: u32) -> f32 {
 }
 
 /// The words for elements 0, 4, 8, … of one sample.
-fn words(seed: u32, stream: u32, clock: &[u32], sample: u32, quad: usize) -> [u32; 4] {
+pub(super) fn words(seed: u32, stream: u32, clock: &[u32], sample: u32, quad: usize) -> [u32; 4] {
     philox4x32([quad as u32, sample, clock[0], clock[1]], [seed, stream])
 }
 
@@ -109,6 +109,46 @@ impl Op for Philox {
     }
 }
 
+/// The output's type, that of x, for an op whose last two inputs are the rows of x's samples and a clock.
+pub(super) fn infer_keyed(op: &str, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+    let [x, .., rows, clock] = inputs else { return Err(Error::shape(op, "rows and a clock", "fewer inputs")) };
+    expect_f32(op, x)?;
+    expect_same(op, &Tick::clock(), clock)?;
+    let batch = x.shape.dims().first().copied().unwrap_or(0);
+    if *rows != TensorType::u32([batch]) {
+        return Err(Error::shape(op, format!("u32[{batch}] rows"), rows.to_string()));
+    }
+    Ok(vec![x.clone()])
+}
+
+/// One invocation per four elements of a sample, over all inputs, of which rows and clock are the last, and one output.
+pub(super) fn keyed_launch(
+    shader: Shader,
+    seed: u32,
+    stream: u32,
+    more: Vec<(&'static str, Word)>,
+    signature: &Signature<'_>,
+) -> Variant {
+    let inputs = signature.inputs.len();
+    let samples = signature.inputs[inputs - 2].shape.len();
+    let elements = signature.inputs[0].shape.len() / samples.max(1);
+    let mut parameters = vec![
+        ("samples", samples.into()),
+        ("elements", elements.into()),
+        ("seed", seed.into()),
+        ("stream", stream.into()),
+    ];
+    parameters.extend(more);
+    let launch = Launch {
+        shader,
+        constants: Vec::new(),
+        parameters,
+        bindings: (0..inputs).map(Binding::Input).chain([Binding::Output(0)]).collect(),
+        workgroups: linear_grid(samples * elements.div_ceil(4), 64),
+    };
+    Variant::single("plain", 1.0, launch)
+}
+
 /// `y = x + sigma n` with n standard normal, drawn anew for each step.
 ///
 /// Inputs: x (B, …), rows `u32[B]` (the data set's row of each sample), clock.
@@ -129,13 +169,7 @@ impl Op for GaussianNoise {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         expect_inputs(self.name(), inputs, 3..=3)?;
-        expect_f32(self.name(), &inputs[0])?;
-        expect_same(self.name(), &Tick::clock(), &inputs[2])?;
-        let batch = inputs[0].shape.dims().first().copied().unwrap_or(0);
-        if inputs[1] != TensorType::u32([batch]) {
-            return Err(Error::shape(self.name(), format!("u32[{batch}] rows"), inputs[1].to_string()));
-        }
-        Ok(vec![inputs[0].clone()])
+        infer_keyed(self.name(), inputs)
     }
 
     fn backward(
@@ -151,22 +185,7 @@ impl Op for GaussianNoise {
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
         let shader =
             Shader { name: "gaussian_noise", files: &[PHILOX, include_str!("../../shaders/gaussian_noise.wgsl")] };
-        let samples = signature.inputs[1].shape.len();
-        let elements = signature.inputs[0].shape.len() / samples.max(1);
-        let launch = Launch {
-            shader,
-            constants: Vec::new(),
-            parameters: vec![
-                ("samples", samples.into()),
-                ("elements", elements.into()),
-                ("seed", self.seed.into()),
-                ("stream", self.stream.into()),
-                ("sigma", self.sigma.into()),
-            ],
-            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output(0)],
-            workgroups: linear_grid(samples * elements.div_ceil(4), 64),
-        };
-        vec![Variant::single("plain", 1.0, launch)]
+        vec![keyed_launch(shader, self.seed, self.stream, vec![("sigma", self.sigma.into())], signature)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -201,7 +220,7 @@ impl Op for GaussianNoise {
     }
 }
 
-fn rows_and_clock(samples: usize) -> Vec<(TensorType, Values)> {
+pub(super) fn rows_and_clock(samples: usize) -> Vec<(TensorType, Values)> {
     let rows = (TensorType::u32([samples]), Values::Integers(0, 50_000));
     vec![rows, (Tick::clock(), Values::Words(vec![0xFFFF_FFFF, 3, 17, 0]))]
 }
