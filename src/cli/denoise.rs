@@ -45,7 +45,7 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     let clean = pictures::floats(&data, &rows, preset.data.offset as f32);
     let mut x = clean.clone();
     let noise = flags.noise.unwrap_or_default();
-    train::add_noise(&mut x, &rows, noise, flags.seed.unwrap_or(preset.train.seed))?;
+    train::add_noise(&mut x, &rows, &preset, noise, flags.seed.unwrap_or(preset.train.seed));
     let y = inference.reconstruct(&x)?;
     let written = outputs.write(&y, data.shape, preset.data.offset as f32)?;
 

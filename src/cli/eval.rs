@@ -43,7 +43,7 @@ struct Report {
 
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let SavedRun { mut preset, weights, weights_name } = SavedRun::read(&flags.run)?;
-    let noise = flags.noise.unwrap_or(preset.train.noise);
+    let noise = flags.noise.unwrap_or(preset.train.inference_noise());
     let session = device::open(device, console)?;
     let device = session.device().to_owned();
     let (data, rows, part) = rows(flags, &mut preset, console)?;

@@ -78,7 +78,7 @@ impl Finish<'_> {
             train_loss: self.outcome.train_loss,
             val_loss: self.outcome.val_loss,
             test,
-            noise: self.preset.train.noise.to_string(),
+            noise: self.preset.train.inference_noise().to_string(),
             code: self.preset.model.code,
             pca_mse,
             images_per_second: self.outcome.images_per_second,
@@ -105,7 +105,7 @@ pub(super) fn finish(finish: &Finish<'_>, session: Session, run: &RunDir, consol
     // The PCA is the processor's work, while a GPU evaluates.
     let (pca_mse, test, sheets) = thread::scope(|scope| {
         let pca = scope.spawn(|| if finish.pca { pca::baseline(data, split, preset) } else { Ok(None) });
-        let test = evaluate(&mut inference, preset, data, &split.held_out, preset.train.noise, console);
+        let test = evaluate(&mut inference, preset, data, &split.held_out, preset.train.inference_noise(), console);
         let sheets = test.is_ok().then(|| sheets::draw(&mut inference, finish, run));
         (pca.join(), test, sheets)
     });

@@ -74,7 +74,7 @@ impl Observer for Progress<'_> {
 }
 
 fn epoch_line(row: &EpochRow, epochs: u64) -> String {
-    let EpochRow { epoch, train_loss, val_loss, seconds, images_per_second } = row;
+    let EpochRow { epoch, train_loss, val_loss, seconds, images_per_second, .. } = row;
     let of = if epochs > 0 { format!("/{epochs}") } else { String::new() };
     let val = val_loss.map(|loss| format!("  val loss {loss:.6}")).unwrap_or_default();
     format!("epoch {epoch}{of}  train loss {train_loss:.6}{val}  {images_per_second:.0} images/s  {seconds:.1} s")

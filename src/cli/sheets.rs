@@ -35,7 +35,7 @@ pub(super) struct Drawn {
 /// # Errors
 /// A device or file that fails.
 pub(super) fn draw(inference: &mut Inference, finish: &Finish<'_>, run: &RunDir) -> Result<Vec<Drawn>> {
-    let noise = finish.preset.train.noise;
+    let noise = finish.preset.train.inference_noise();
     let mut drawn = vec![restored_sheet(inference, finish, noise)?, codes_sheet(inference, finish)?];
     if noise != Noise::None {
         drawn.push(levels_sheet(inference, finish)?);
@@ -153,7 +153,8 @@ pub(super) fn write_report(summary: &RunSummary, finish: &Finish<'_>, sheets: Ve
 /// By epochs, or by steps while there are too few of them for a line.
 fn loss_plot(summary: &RunSummary, finish: &Finish<'_>, epochs: &[EpochRow], run: &RunDir) -> Result<Plot> {
     // Beside a loss on noisy inputs the error of a PCA on clean ones would mislead.
-    let comparable = finish.preset.train.noise == Noise::None && finish.preset.train.loss == degrain::model::Loss::Mse;
+    let comparable =
+        finish.preset.train.inference_noise() == Noise::None && finish.preset.train.loss == degrain::model::Loss::Mse;
     let pca = summary.pca_mse.filter(|_| comparable);
     let baseline = pca.map(|mse| (format!("exact PCA, code of {}", finish.preset.model.code), mse));
     if epochs.len() > 1 {

@@ -2,7 +2,7 @@
 
 use super::layer::Activation;
 use super::preset::{Data, Preset, Train};
-use super::settings::{Convention, Loss, Noise, OptimizerKind};
+use super::settings::{Convention, Loss, OptimizerKind};
 use super::shapes::Architecture;
 use crate::error::{Error, Result};
 
@@ -69,15 +69,20 @@ fn check_data(data: &Data) -> Result<()> {
 }
 
 fn check_training(train: &Train) -> Result<()> {
-    let unavailable = |what: &str| format!("{what} is not available yet");
-    let noise_works = matches!(train.noise, Noise::None | Noise::Gaussian { .. });
-    require("train.noise", noise_works, || unavailable(&format!("{} (use none or gaussian:SIGMA)", train.noise)))?;
     check_optimizer(train)?;
     for (name, value) in [("train.lr", train.lr), ("train.eps", train.eps)] {
         // In f32, as the device will hold it.
         let good = (value as f32).is_finite() && value as f32 > 0.0;
         require(name, good, || format!("must be a finite number above 0, not {value}"))?;
     }
+    for (name, value) in [("train.l1", train.l1), ("train.l2", train.l2)] {
+        let good = (value as f32).is_finite() && value >= 0.0;
+        require(name, good, || format!("must be a finite number of at least 0, not {value}"))?;
+    }
+    let limit = train.clip_norm.unwrap_or(1.0);
+    require("train.clip_norm", (limit as f32).is_finite() && limit as f32 > 0.0, || {
+        format!("must be a finite number above 0, not {limit}")
+    })?;
     let shares = [
         ("train.beta1", train.beta1),
         ("train.beta2", train.beta2),
@@ -100,6 +105,7 @@ fn check_training(train: &Train) -> Result<()> {
         ("train.steps", train.steps.unwrap_or(1), 1),
         ("train.patience", train.patience.unwrap_or(1), 1),
         ("train.seed", train.seed, 0),
+        ("train.warmup", train.warmup, 0),
     ];
     for (name, value, least) in counts {
         require(name, (least..=MAX_INTEGER).contains(&value), || {

@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// Standard deviation of a standard normal deviate that is kept only within 2 of the mean.
 const TRUNCATED_NORMAL_STD: f64 = 0.879_625_661_034_239_8;
 
-/// How kernels get their first values; biases are always zero. In a preset file `model.init`: `glorot-uniform`,
+/// How kernels get their first values; biases begin with zero, the weights of batch normalisation with one. In a preset file `model.init`: `glorot-uniform`,
 /// `he-normal`, `truncated-normal:0.01`, `zeros`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -37,7 +37,7 @@ impl Init {
     /// the other layers' values as they were, and the same seed gives the same bits on every machine.
     pub fn draw(self, seed: u64, parameter: &Parameter) -> Vec<f32> {
         let len = parameter.len();
-        let Some(fans) = parameter.fans else { return vec![0.0; len] };
+        let Some(fans) = parameter.fans else { return vec![parameter.start; len] };
         let mut generator = generator(seed, &parameter.name);
         let sigma = match self {
             Self::Zeros => return vec![0.0; len],
@@ -145,7 +145,7 @@ mod tests {
 
     /// A kernel of `N` values with these fans.
     fn kernel(name: &str, input: usize, output: usize) -> Parameter {
-        Parameter { name: name.to_owned(), shape: vec![N / 4, 4], fans: Some(Fans { input, output }) }
+        Parameter { name: name.to_owned(), shape: vec![N / 4, 4], fans: Some(Fans { input, output }), start: 0.0 }
     }
 
     /// Mean, deviation and fourth moment over the square of the second.
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn biases_and_zeros_are_zero() {
-        let bias = Parameter { name: "encoder.dense_1.bias".to_owned(), shape: vec![7], fans: None };
+        let bias = Parameter { name: "encoder.dense_1.bias".to_owned(), shape: vec![7], fans: None, start: 0.0 };
         assert_eq!(Init::HeNormal.draw(1, &bias), vec![0.0; 7]);
         assert!(Init::Zeros.draw(1, &kernel("k", 3, 3)).iter().all(|&x| x == 0.0));
     }
@@ -234,6 +234,7 @@ mod tests {
             name: "encoder.dense_1.weight".into(),
             shape: vec![2, 2],
             fans: Some(Fans { input: 2, output: 2 }),
+            start: 0.0,
         };
         let bits = |init: Init| init.draw(1, &kernel).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(Init::GlorotUniform), [1_065_789_016, 3_201_156_893, 3_201_038_492, 3_211_114_490]);

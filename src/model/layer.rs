@@ -13,7 +13,15 @@ pub enum Layer {
     /// A transposed convolution: the gradient of a [`Layer::Conv2d`] with respect to its input.
     ConvTranspose2d(ConvTranspose2d),
     /// The largest value of each window; the first in row-major order wins a tie.
-    MaxPool2d(MaxPool2d),
+    MaxPool2d(Pool2d),
+    /// The mean of each window, over the values inside of the picture.
+    AvgPool2d(Pool2d),
+    /// Repeats each pixel, as nearest-neighbour resizing does.
+    Upsample2d(Upsample2d),
+    /// Batch normalisation; whether per feature, per tensor or not at all is one setting of the model.
+    BatchNorm(BatchNorm),
+    /// In training sets values to zero at random and scales the others up; otherwise nothing.
+    Dropout(Dropout),
     /// (height, width, channels) to one row of values, channels fastest.
     Flatten {},
     /// One row of values to (height, width, channels), channels fastest.
@@ -60,16 +68,47 @@ pub struct ConvTranspose2d {
     pub activation: Activation,
 }
 
-/// Settings of a max-pooling layer.
+/// Settings of a pooling layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "MaxPool2dTable")]
-pub struct MaxPool2d {
+#[serde(from = "Pool2dTable")]
+pub struct Pool2d {
     /// Side of the square window, in pixels.
     pub size: usize,
     /// Step between windows; the window's size where the file does not say.
     pub stride: usize,
-    /// What happens at the border (padded with minus infinity); `valid` where the file does not say.
+    /// What happens at the border, where nothing outside of the picture counts; `valid` where the file does not say.
     pub padding: Padding,
+}
+
+/// Settings of up-sampling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upsample2d {
+    /// How often each row and each column is repeated.
+    pub factor: usize,
+}
+
+/// Settings of batch normalisation (Ioffe and Szegedy 2015), as Keras has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNorm {
+    /// The weight of the old running value: 0.99 where the file does not say.
+    #[serde(default = "default_momentum")]
+    pub momentum: f32,
+    /// Added to the variance: 1e-3 where the file does not say.
+    #[serde(default = "default_epsilon")]
+    pub epsilon: f32,
+    /// Whether the running variance is the unbiased one, as in PyTorch.
+    #[serde(default)]
+    pub unbiased: bool,
+}
+
+/// Settings of dropout (Srivastava et al. 2014).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropout {
+    /// Share of the values that are set to zero, 0 to below 1; the others are divided by one minus it.
+    pub rate: f32,
 }
 
 /// Settings of a reshape.
@@ -107,6 +146,10 @@ impl Layer {
             Self::Conv2d(_) => "conv2d",
             Self::ConvTranspose2d(_) => "conv2d_transpose",
             Self::MaxPool2d(_) => "max_pool2d",
+            Self::AvgPool2d(_) => "avg_pool2d",
+            Self::Upsample2d(_) => "upsample2d",
+            Self::BatchNorm(_) => "batch_norm",
+            Self::Dropout(_) => "dropout",
             Self::Flatten {} => "flatten",
             Self::Reshape(_) => "reshape",
             Self::Dense(_) => "dense",
@@ -119,6 +162,10 @@ impl Layer {
             Self::Conv2d(_) => "Conv2D",
             Self::ConvTranspose2d(_) => "Conv2DTranspose",
             Self::MaxPool2d(_) => "MaxPooling2D",
+            Self::AvgPool2d(_) => "AveragePooling2D",
+            Self::Upsample2d(_) => "UpSampling2D",
+            Self::BatchNorm(_) => "BatchNormalization",
+            Self::Dropout(_) => "Dropout",
             Self::Flatten {} => "Flatten",
             Self::Reshape(_) => "Reshape",
             Self::Dense(_) => "Dense",
@@ -131,7 +178,7 @@ impl Layer {
             Self::Conv2d(layer) => Some(layer.activation),
             Self::ConvTranspose2d(layer) => Some(layer.activation),
             Self::Dense(layer) => Some(layer.activation),
-            Self::MaxPool2d(_) | Self::Flatten {} | Self::Reshape(_) => None,
+            _ => None,
         }
     }
 }
@@ -140,10 +187,18 @@ fn one() -> usize {
     1
 }
 
-/// [`MaxPool2d`] as written, where the stride may be left out.
+fn default_momentum() -> f32 {
+    0.99
+}
+
+fn default_epsilon() -> f32 {
+    1e-3
+}
+
+/// [`Pool2d`] as written, where the stride may be left out.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MaxPool2dTable {
+struct Pool2dTable {
     size: usize,
     stride: Option<usize>,
     #[serde(default = "valid")]
@@ -154,8 +209,8 @@ fn valid() -> Padding {
     Padding::Valid
 }
 
-impl From<MaxPool2dTable> for MaxPool2d {
-    fn from(table: MaxPool2dTable) -> Self {
+impl From<Pool2dTable> for Pool2d {
+    fn from(table: Pool2dTable) -> Self {
         Self { size: table.size, stride: table.stride.unwrap_or(table.size), padding: table.padding }
     }
 }
@@ -228,7 +283,7 @@ mod tests {
         let Conv2d { channels, kernel, stride, padding, activation } = same.clone();
         let wanted = vec![
             Layer::Conv2d(same),
-            Layer::MaxPool2d(MaxPool2d { size: 3, stride: 3, padding: Padding::Valid }),
+            Layer::MaxPool2d(Pool2d { size: 3, stride: 3, padding: Padding::Valid }),
             Layer::ConvTranspose2d(ConvTranspose2d { channels, kernel, stride, padding, activation }),
             Layer::Dense(Dense { units: Units::Count(5), activation: Activation::Linear }),
         ];

@@ -3,19 +3,26 @@
 use super::check;
 use super::init::Init;
 use super::layer::Layer;
-use super::settings::{Convention, Loss, Noise, OptimizerKind, Split};
-use super::shapes::Architecture;
+use super::settings::BatchNormKind;
+use super::shapes::{Architecture, Switches};
+pub use super::train_table::Train;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
 use toml::{Table, Value};
 
 /// The presets in the binary, the default one first.
-const BUNDLED: [(&str, &str); 4] = [
+const BUNDLED: [(&str, &str); 10] = [
     ("emoji-denoise", include_str!("../../data/presets/emoji-denoise.toml")),
     ("lfw-linear", include_str!("../../data/presets/lfw-linear.toml")),
     ("lfw-conv", include_str!("../../data/presets/lfw-conv.toml")),
     ("lfw-denoise", include_str!("../../data/presets/lfw-denoise.toml")),
+    ("quickdraw-simple", include_str!("../../data/presets/quickdraw-simple.toml")),
+    ("quickdraw-deep", include_str!("../../data/presets/quickdraw-deep.toml")),
+    ("quickdraw-conv", include_str!("../../data/presets/quickdraw-conv.toml")),
+    ("mnist-dae", include_str!("../../data/presets/mnist-dae.toml")),
+    ("pokemon-mlp", include_str!("../../data/presets/pokemon-mlp.toml")),
+    ("pokemon-conv", include_str!("../../data/presets/pokemon-conv.toml")),
 ];
 /// A preset file larger than this is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -95,6 +102,12 @@ pub struct Model {
     /// First values of the kernels.
     #[serde(default)]
     pub init: Init,
+    /// Whether the decoder's dense layers use the kernels of the encoder's, transposed, with biases of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tie: bool,
+    /// What the `batch_norm` layers in the lists take one mean and deviation of; `none` leaves them out.
+    #[serde(default)]
+    pub batch_norm: BatchNormKind,
     /// Picture to code.
     #[serde(deserialize_with = "layers")]
     pub encoder: Vec<Layer>,
@@ -103,111 +116,12 @@ pub struct Model {
     pub decoder: Vec<Layer>,
 }
 
-/// The `[train]` table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Train {
-    /// What is made small.
-    pub loss: Loss,
-    /// Noise on the inputs, drawn anew each epoch.
-    #[serde(default)]
-    pub noise: Noise,
-    /// The rule that updates the parameters.
-    pub optimizer: OptimizerKind,
-    /// Whose form of it.
-    #[serde(default)]
-    pub convention: Convention,
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the running mean of gradients.
-    #[serde(default = "default_beta1")]
-    pub beta1: f64,
-    /// Decay of the running size of gradients.
-    #[serde(default = "default_beta2")]
-    pub beta2: f64,
-    /// Keeps the division finite: 1e-8 where the file does not say.
-    #[serde(default = "default_eps")]
-    pub eps: f64,
-    /// Decay of RMSProp's running mean of squared gradients.
-    #[serde(default = "default_rho")]
-    pub rho: f64,
-    /// Momentum of gradient descent; 0 for none.
-    #[serde(default)]
-    pub momentum: f64,
-    /// Whether gradient descent looks ahead by its momentum.
-    #[serde(default)]
-    pub nesterov: bool,
-    /// Speed of Nadam's momentum schedule: 0.004 in PyTorch and in Keras up to 2.10, 1 in Keras 3.
-    #[serde(default = "default_psi")]
-    pub psi: f64,
-    /// Passes over the training pictures.
-    pub epochs: u64,
-    /// Ends after this many steps in all, even within an epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<u64>,
-    /// Pictures per step.
-    pub batch: usize,
-    /// Leave out the last, short batch of an epoch.
-    #[serde(default)]
-    pub drop_last: bool,
-    /// Take the pictures in a new order each epoch, else in file order.
-    #[serde(default = "default_shuffle")]
-    pub shuffle: bool,
-    /// Fraction of the pictures that is held out, 0 to below 1.
-    #[serde(default = "default_val")]
-    pub val: f64,
-    /// Which pictures are held out.
-    #[serde(default)]
-    pub split: Split,
-    /// Seed of everything random: first values, split, order, noise.
-    #[serde(default = "default_seed")]
-    pub seed: u64,
-    /// Stop after this many epochs without a better validation loss.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patience: Option<u64>,
-    /// A validation loss is better if it is smaller by more than this.
-    #[serde(default)]
-    pub min_delta: f64,
-}
-
 /// Reads layers one by one: without the wrapper an error would carry the line of the list, not of the layer.
 fn layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Layer>, D::Error> {
     #[derive(Deserialize)]
     struct Item(Layer);
 
     Ok(Vec::<Item>::deserialize(deserializer)?.into_iter().map(|Item(layer)| layer).collect())
-}
-
-fn default_beta1() -> f64 {
-    0.9
-}
-
-fn default_beta2() -> f64 {
-    0.999
-}
-
-fn default_eps() -> f64 {
-    1e-8
-}
-
-fn default_rho() -> f64 {
-    0.9
-}
-
-fn default_psi() -> f64 {
-    0.004
-}
-
-fn default_shuffle() -> bool {
-    true
-}
-
-fn default_val() -> f64 {
-    0.1
-}
-
-fn default_seed() -> u64 {
-    1
 }
 
 impl Preset {
@@ -303,10 +217,11 @@ impl Preset {
     /// Sizes of all layers.
     ///
     /// # Errors
-    /// As [`Architecture::resolve`], where the preset was changed in code.
+    /// As [`Architecture::resolve_with`], where the preset was changed in code.
     pub fn architecture(&self) -> Result<Architecture> {
         let input = [self.data.height, self.data.width, self.data.channels];
-        Architecture::resolve(input, self.model.code, &self.model.encoder, &self.model.decoder)
+        let Model { code, tie, batch_norm, encoder, decoder, .. } = &self.model;
+        Architecture::resolve_with(input, *code, encoder, decoder, Switches { tie: *tie, batch_norm: *batch_norm })
     }
 
     fn with(&self, assignment: &str) -> Result<Self> {

@@ -87,6 +87,19 @@ pub enum Split {
     Last,
 }
 
+/// What batch normalisation takes one mean and one deviation of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchNormKind {
+    /// The layers are left out.
+    None,
+    /// Each feature (channel), over the batch and the places of a picture, with a weight and a bias for each.
+    #[default]
+    Feature,
+    /// The whole tensor, with one weight and one bias.
+    Tensor,
+}
+
 impl FromStr for Noise {
     /// One line that says what is wrong; the caller knows whether a flag or a key was read.
     type Err = String;

@@ -1,6 +1,8 @@
 //! Layers with their exact shapes, parameters and FLOPs, and every reason why a list of layers cannot work.
 
-use super::layer::{Conv2d, ConvTranspose2d, Dense, Layer, MaxPool2d, Units};
+use super::layer::Layer;
+use super::settings::BatchNormKind;
+use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +26,15 @@ pub enum Side {
     Decoder,
 }
 
+/// Switches of a model that change what its layers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Switches {
+    /// Whether the decoder's dense layers use the kernels of the encoder's, transposed, the last one's first.
+    pub tie: bool,
+    /// What batch normalisation takes one mean and deviation of.
+    pub batch_norm: BatchNormKind,
+}
+
 /// A preset's two lists of layers, resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
@@ -31,9 +42,9 @@ pub struct Architecture {
     pub input: [usize; 3],
     /// Values in a code.
     pub code: usize,
-    /// From (height, width, channels) to (code).
+    /// From (height, width, channels) to (code), or to (height, width, channels) of as many values.
     pub encoder: Vec<ResolvedLayer>,
-    /// From (code) to (height, width, channels).
+    /// From what the encoder ends in to (height, width, channels).
     pub decoder: Vec<ResolvedLayer>,
 }
 
@@ -52,20 +63,26 @@ pub struct ResolvedLayer {
     pub output: Vec<usize>,
     /// Weight, then bias; empty for layers that learn nothing.
     pub parameters: Vec<Parameter>,
+    /// The encoder's kernel that a tied layer uses, transposed; its own parameters are then the bias alone.
+    pub tied: Option<Parameter>,
+    /// Running mean and variance of batch normalisation: kept and saved, but not learnt.
+    pub statistics: Vec<Parameter>,
     /// Floating-point operations of the forward pass for one picture: 2 per multiply-add. Biases, activations and
     /// pooling are not counted; a transposed convolution is counted over its input positions.
     pub flops: u64,
 }
 
-/// A tensor that is learnt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A tensor that is learnt, or a running statistic.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// Full name as in weight files: `encoder.conv2d_1.weight`.
     pub name: String,
     /// Convolution kernels (kh, kw, in, out), transposed ones (kh, kw, out, in), dense ones (in, out), biases (out).
     pub shape: Vec<usize>,
-    /// Fan in and fan out of a kernel; `None` for a bias.
+    /// Fan in and fan out of a kernel; `None` for everything else.
     pub fans: Option<Fans>,
+    /// What every element begins with where there are no fans.
+    pub start: f32,
 }
 
 /// How many values flow into one output of a kernel, and out of one input, as Keras counts them: kernel height and
@@ -79,13 +96,28 @@ pub struct Fans {
 }
 
 impl Architecture {
-    /// Resolves both sides for pictures of shape `input` (height, width, channels) and a code of `code` values.
+    /// Resolves both sides for pictures of shape `input` (height, width, channels) and a code of `code` values, with
+    /// the default switches.
+    ///
+    /// # Errors
+    /// As [`Architecture::resolve_with`].
+    pub fn resolve(input: [usize; 3], code: usize, encoder: &[Layer], decoder: &[Layer]) -> Result<Self> {
+        Self::resolve_with(input, code, encoder, decoder, Switches::default())
+    }
+
+    /// As [`Architecture::resolve`], with these switches.
     ///
     /// # Errors
     /// [`Error::Setting`] naming the layer (`encoder.conv2d_2`) or key for a size of zero, a layer that does not fit
-    /// its input, an encoder that does not end in the code, a decoder that does not end in the picture's shape, and
-    /// sizes beyond [`MAX_PARAMETERS`], [`MAX_ACTIVATION`], [`MAX_WINDOW`] and [`MAX_LAYERS`].
-    pub fn resolve(input: [usize; 3], code: usize, encoder: &[Layer], decoder: &[Layer]) -> Result<Self> {
+    /// its input, an encoder that does not end in the code, a decoder that does not end in the picture's shape, dense
+    /// layers that cannot be tied, and sizes beyond [`MAX_PARAMETERS`], [`MAX_ACTIVATION`], [`MAX_WINDOW`] and [`MAX_LAYERS`].
+    pub fn resolve_with(
+        input: [usize; 3],
+        code: usize,
+        encoder: &[Layer],
+        decoder: &[Layer],
+        switches: Switches,
+    ) -> Result<Self> {
         if !matches!(volume(&input), Some(1..=MAX_ACTIVATION)) {
             let problem = format!("a picture of {} cannot be used: 1 to {MAX_ACTIVATION} values", text(&input));
             return Err(Error::setting("data", problem));
@@ -93,13 +125,17 @@ impl Architecture {
         if !(1..=MAX_ACTIVATION).contains(&code) {
             return Err(Error::setting("model.code", format!("must be 1 to {MAX_ACTIVATION}, not {code}")));
         }
-        let architecture = Self {
-            input,
-            code,
-            encoder: resolve_side(Side::Encoder, &input, code, encoder)?,
-            decoder: resolve_side(Side::Decoder, &[code], code, decoder)?,
-        };
+        let norm = switches.batch_norm;
+        let encoder = resolve_side(Side::Encoder, &input, code, encoder, norm)?;
+        // A picture-shaped code goes to the decoder as it is; one of the wrong size is told of below.
+        let last = encoder.last().map_or(&[][..], |last| &last.output);
+        let start = if volume(last) == Some(code) { last.to_vec() } else { vec![code] };
+        let decoder = resolve_side(Side::Decoder, &start, code, decoder, norm)?;
+        let mut architecture = Self { input, code, encoder, decoder };
         architecture.check_ends()?;
+        if switches.tie {
+            architecture.tie()?;
+        }
         let parameters = architecture.parameters().try_fold(0, |sum: usize, parameter| {
             sum.checked_add(volume(&parameter.shape)?).filter(|&sum| sum <= MAX_PARAMETERS)
         });
@@ -110,10 +146,11 @@ impl Architecture {
     }
 
     fn check_ends(&self) -> Result<()> {
-        if let Some(last) = self.encoder.last().filter(|last| last.output != [self.code]) {
+        if let Some(last) = self.encoder.last().filter(|last| volume(&last.output) != Some(self.code)) {
             let (got, code) = (text(&last.output), self.code);
             let problem = format!(
-                "the encoder ends in {got}, but the code is {code}: end it with a dense layer of \"code\" units"
+                "the encoder ends in {got}, but the code is {code}: end it with a dense layer of \"code\" units, or set \
+                 model.code to the number of values that it ends in"
             );
             return Err(Error::setting(last.full_name(), problem));
         }
@@ -128,6 +165,32 @@ impl Architecture {
         Ok(())
     }
 
+    /// Gives the decoder's dense layers the kernels of the encoder's, in reverse.
+    fn tie(&mut self) -> Result<()> {
+        let is_dense = |layer: &&ResolvedLayer| matches!(layer.layer, Layer::Dense(_));
+        let kernels: Vec<Parameter> =
+            self.encoder.iter().rev().filter(is_dense).map(|l| l.parameters[0].clone()).collect();
+        let decoder_dense = self.decoder.iter().filter(is_dense).count();
+        if kernels.is_empty() || kernels.len() != decoder_dense {
+            let problem = format!(
+                "needs as many dense layers on both sides, but the encoder has {} and the decoder {decoder_dense}",
+                kernels.len()
+            );
+            return Err(Error::setting("model.tie", problem));
+        }
+        let dense = self.decoder.iter_mut().filter(|layer| matches!(layer.layer, Layer::Dense(_)));
+        for (layer, kernel) in dense.zip(kernels) {
+            let own = layer.parameters.remove(0);
+            if own.shape.iter().rev().ne(&kernel.shape) {
+                let (own, kernel) = (text(&own.shape), format!("{}, {}", kernel.name, text(&kernel.shape)));
+                let problem = format!("its kernel is {own}, which is not the transpose of {kernel} (model.tie)");
+                return Err(Error::setting(layer.full_name(), problem));
+            }
+            layer.tied = Some(kernel);
+        }
+        Ok(())
+    }
+
     /// The layers of both sides, encoder first.
     pub fn layers(&self) -> impl Iterator<Item = &ResolvedLayer> {
         self.encoder.iter().chain(&self.decoder)
@@ -138,6 +201,11 @@ impl Architecture {
         self.layers().flat_map(|layer| &layer.parameters)
     }
 
+    /// What a weight file holds: the parameters, then the running statistics.
+    pub fn saved(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters().chain(self.layers().flat_map(|layer| &layer.statistics))
+    }
+
     /// FLOPs of the forward pass for one picture.
     pub fn forward_flops(&self) -> u64 {
         self.layers().map(|layer| layer.flops).sum()
@@ -146,7 +214,7 @@ impl Architecture {
     /// FLOPs of a training step for one picture: the backward pass costs two forward passes (gradients of inputs and
     /// of weights), save that the first layer with weights needs no gradient of its input.
     pub fn training_flops(&self) -> u64 {
-        let first = self.layers().find(|layer| !layer.parameters.is_empty()).map_or(0, |layer| layer.flops);
+        let first = self.layers().find(|layer| layer.flops > 0).map_or(0, |layer| layer.flops);
         3 * self.forward_flops() - first
     }
 
@@ -185,7 +253,13 @@ impl fmt::Display for Side {
     }
 }
 
-fn resolve_side(side: Side, input: &[usize], code: usize, layers: &[Layer]) -> Result<Vec<ResolvedLayer>> {
+fn resolve_side(
+    side: Side,
+    input: &[usize],
+    code: usize,
+    layers: &[Layer],
+    norm: BatchNormKind,
+) -> Result<Vec<ResolvedLayer>> {
     if layers.is_empty() || layers.len() > MAX_LAYERS {
         let problem = format!("must list 1 to {MAX_LAYERS} layers, not {}", layers.len());
         return Err(Error::setting(format!("model.{side}"), problem));
@@ -193,13 +267,20 @@ fn resolve_side(side: Side, input: &[usize], code: usize, layers: &[Layer]) -> R
     let mut counts = BTreeMap::new();
     let mut shape = input.to_vec();
     let mut resolved = Vec::with_capacity(layers.len());
-    for layer in layers {
+    let left_out = |layer: &&Layer| matches!(layer, Layer::BatchNorm(_)) && norm == BatchNormKind::None;
+    for layer in layers.iter().filter(|layer| !left_out(layer)) {
         let count = counts.entry(layer.stem()).and_modify(|count| *count += 1).or_insert(1_usize);
         let name = format!("{}_{count}", layer.stem());
         let full_name = format!("{side}.{name}");
-        let sizes = Sizes::of(layer, &shape, code).map_err(|problem| Error::setting(&full_name, problem))?;
+        let sizes = Sizes::of(layer, &shape, code, norm).map_err(|problem| Error::setting(&full_name, problem))?;
+        let named = |tensors: Vec<Parameter>| {
+            let name = |p: &Parameter| format!("{full_name}.{}", p.name);
+            tensors.into_iter().map(|p| Parameter { name: name(&p), ..p }).collect()
+        };
         let next = ResolvedLayer {
-            parameters: sizes.parameters(&full_name),
+            parameters: named(sizes.parameters),
+            tied: None,
+            statistics: named(sizes.statistics),
             name,
             side,
             layer: layer.clone(),
@@ -212,157 +293,12 @@ fn resolve_side(side: Side, input: &[usize], code: usize, layers: &[Layer]) -> R
     Ok(resolved)
 }
 
-/// What a layer makes of its input.
-struct Sizes {
-    output: Vec<usize>,
-    kernel: Option<Kernel>,
-    flops: u64,
-}
-
-struct Kernel {
-    shape: Vec<usize>,
-    outputs: usize,
-}
-
-impl Sizes {
-    /// The error is the problem alone; the caller knows the layer's name.
-    fn of(layer: &Layer, input: &[usize], code: usize) -> Result<Self, String> {
-        let sizes = match layer {
-            Layer::Conv2d(layer) => Self::conv2d(layer, input)?,
-            Layer::ConvTranspose2d(layer) => Self::conv_transpose2d(layer, input)?,
-            Layer::MaxPool2d(layer) => Self::max_pool2d(layer, input)?,
-            Layer::Flatten {} => Self::unlearnt(vec![volume(input).ok_or_else(too_large)?]),
-            Layer::Reshape(layer) => Self::unlearnt(reshape(layer.shape, input)?),
-            Layer::Dense(layer) => Self::dense(layer, input, code)?,
-        };
-        match volume(&sizes.output) {
-            Some(1..=MAX_ACTIVATION) => Ok(sizes),
-            _ => Err(format!(
-                "puts out {}: at most {MAX_ACTIVATION} values per picture are allowed",
-                text(&sizes.output)
-            )),
-        }
-    }
-
-    fn unlearnt(output: Vec<usize>) -> Self {
-        Self { output, kernel: None, flops: 0 }
-    }
-
-    fn conv2d(layer: &Conv2d, input: &[usize]) -> Result<Self, String> {
-        let [height, width, channels] = picture(input)?;
-        check_windows(&[("kernel", layer.kernel), ("stride", layer.stride)])?;
-        let windows = |n| layer.padding.window(n, layer.kernel, layer.stride);
-        let (Some(y), Some(x)) = (windows(height), windows(width)) else {
-            return Err(does_not_fit("kernel", layer.kernel, input));
-        };
-        let shape = vec![layer.kernel, layer.kernel, channels, nonzero("channels", layer.channels)?];
-        Self::learnt(vec![y.output, x.output, layer.channels], shape, layer.channels, y.output * x.output)
-    }
-
-    fn conv_transpose2d(layer: &ConvTranspose2d, input: &[usize]) -> Result<Self, String> {
-        let [height, width, channels] = picture(input)?;
-        check_windows(&[("kernel", layer.kernel), ("stride", layer.stride)])?;
-        let windows = |n| layer.padding.transposed_window(n, layer.kernel, layer.stride).ok_or_else(too_large);
-        let (y, x) = (windows(height)?, windows(width)?);
-        let shape = vec![layer.kernel, layer.kernel, nonzero("channels", layer.channels)?, channels];
-        Self::learnt(vec![y.output, x.output, layer.channels], shape, layer.channels, height * width)
-    }
-
-    fn max_pool2d(layer: &MaxPool2d, input: &[usize]) -> Result<Self, String> {
-        let [height, width, channels] = picture(input)?;
-        check_windows(&[("size", layer.size), ("stride", layer.stride)])?;
-        let windows = |n| layer.padding.window(n, layer.size, layer.stride);
-        match (windows(height), windows(width)) {
-            (Some(y), Some(x)) => Ok(Self::unlearnt(vec![y.output, x.output, channels])),
-            _ => Err(does_not_fit("window", layer.size, input)),
-        }
-    }
-
-    fn dense(layer: &Dense, input: &[usize], code: usize) -> Result<Self, String> {
-        let &[inputs] = input else {
-            return Err(format!("takes one row of values but gets {}: put a flatten before it", text(input)));
-        };
-        let units = match layer.units {
-            Units::Count(count) => nonzero("units", count)?,
-            Units::Code => code,
-        };
-        Self::learnt(vec![units], vec![inputs, units], units, 1)
-    }
-
-    /// `applications`: how often the whole kernel is applied to one picture.
-    fn learnt(output: Vec<usize>, kernel: Vec<usize>, outputs: usize, applications: usize) -> Result<Self, String> {
-        match volume(&kernel).filter(|&weights| weights <= MAX_PARAMETERS) {
-            // Both factors are bounded, so their product stays under 2^64.
-            Some(weights) => Ok(Self {
-                output,
-                kernel: Some(Kernel { shape: kernel, outputs }),
-                flops: (2 * weights as u64).saturating_mul(applications as u64),
-            }),
-            None => Err(format!("its kernel is {}: at most {MAX_PARAMETERS} weights are allowed", text(&kernel))),
-        }
-    }
-
-    fn parameters(&self, layer: &str) -> Vec<Parameter> {
-        let Some(Kernel { shape, outputs }) = &self.kernel else { return Vec::new() };
-        let fans = match shape.as_slice() {
-            [height, width, second_last, last] => {
-                Some(Fans { input: height * width * second_last, output: height * width * last })
-            }
-            [input, output] => Some(Fans { input: *input, output: *output }),
-            _ => None,
-        };
-        vec![
-            Parameter { name: format!("{layer}.weight"), shape: shape.clone(), fans },
-            Parameter { name: format!("{layer}.bias"), shape: vec![*outputs], fans: None },
-        ]
-    }
-}
-
-fn picture(input: &[usize]) -> Result<[usize; 3], String> {
-    <[usize; 3]>::try_from(input).map_err(|_| {
-        let got = text(input);
-        format!("takes (height, width, channels) but gets one row of {got} values: put a reshape before it")
-    })
-}
-
-fn reshape(shape: [usize; 3], input: &[usize]) -> Result<Vec<usize>, String> {
-    match (volume(&shape), volume(input)) {
-        (Some(wanted), Some(got)) if wanted == got => Ok(shape.to_vec()),
-        (_, got) => {
-            let got = got.map_or_else(|| text(input), |got| got.to_string());
-            Err(format!("{} does not hold the {got} values that it gets", text(&shape)))
-        }
-    }
-}
-
-fn check_windows(settings: &[(&str, usize)]) -> Result<(), String> {
-    match settings.iter().find(|(_, value)| !(1..=MAX_WINDOW).contains(value)) {
-        Some((name, value)) => Err(format!("{name} must be 1 to {MAX_WINDOW}, not {value}")),
-        None => Ok(()),
-    }
-}
-
-fn nonzero(name: &str, value: usize) -> Result<usize, String> {
-    if value == 0 { Err(format!("{name} must be at least 1")) } else { Ok(value) }
-}
-
-fn does_not_fit(what: &str, size: usize, input: &[usize]) -> String {
-    let got = text(input);
-    format!(
-        "its {size}x{size} {what} does not fit into its input of {got}: leave the layer out or use padding = \"same\""
-    )
-}
-
-fn too_large() -> String {
-    format!("its output is too large: at most {MAX_ACTIVATION} values per picture are allowed")
-}
-
 /// Number of values of a shape; `None` on overflow.
 pub(super) fn volume(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))
 }
 
-fn text(shape: &[usize]) -> String {
+pub(super) fn text(shape: &[usize]) -> String {
     shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
 }
 

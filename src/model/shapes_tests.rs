@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::super::layer::Padding;
+use super::super::layer::{Conv2d, ConvTranspose2d, Dense, Pool2d, Units};
 use super::*;
 use crate::model::Preset;
 use proptest::prelude::*;
@@ -38,11 +39,60 @@ fn presets_have_the_parameters_of_the_originals() {
         ("lfw-conv", 421_216, 421_955),
         ("lfw-denoise", 913_216, 913_475),
         ("emoji-denoise", 913_216, 913_475),
+        ("quickdraw-simple", 25_120, 25_872),
+        ("quickdraw-deep", 110_816, 111_568),
+        ("quickdraw-conv", 1_904, 2_481),
+        // Kernels count for the encoder alone; five batch normalisations of 300, 100 and 50 features come on top.
+        ("mnist-dae", 270_200 + 450 + 900, 1_184 + 800),
+        ("pokemon-mlp", 2_295_552, 2_296_896),
+        ("pokemon-conv", 5_088, 5_059),
     ];
     for (name, in_encoder, in_decoder) in cases {
         let architecture = Preset::load(name).unwrap().architecture().unwrap();
         assert_eq!((params(&architecture.encoder), params(&architecture.decoder)), (in_encoder, in_decoder), "{name}");
     }
+}
+
+#[test]
+fn totals_are_those_of_the_originals() {
+    let total = |name: &str, changes: &[&str]| {
+        let mut preset = Preset::load(name).unwrap();
+        preset.set_all(changes).unwrap();
+        let summary = crate::model::Summary::of(&preset).unwrap();
+        (summary.total_params, summary.batch_norm_params)
+    };
+    assert_eq!(total("quickdraw-simple", &[]), (50_992, 0));
+    assert_eq!(total("quickdraw-deep", &[]), (222_384, 0));
+    assert_eq!(total("quickdraw-conv", &[]), (4_385, 0));
+    assert_eq!(total("mnist-dae", &[]), (271_834, 1_700));
+    assert_eq!(total("mnist-dae", &["model.tie=false"]), (542_034, 1_700));
+    assert_eq!(total("mnist-dae", &["model.batch_norm=tensor"]), (271_834, 10));
+    assert_eq!(total("mnist-dae", &["model.batch_norm=none"]), (271_834, 0));
+    assert_eq!(total("pokemon-mlp", &[]), (4_592_448, 0));
+    assert_eq!(total("pokemon-conv", &[]), (10_147, 0));
+}
+
+#[test]
+fn kernels_that_cannot_be_tied_are_named() {
+    let tied = |changes: &[&str]| {
+        let mut preset = Preset::load("mnist-dae").unwrap();
+        preset.set_all(changes).unwrap_err().to_string()
+    };
+    let message = tied(&["model.decoder.0.units=99"]);
+    assert!(message.starts_with("decoder.dense_1: its kernel is 50x99, which is not the transpose of"), "{message}");
+    let message = tied(&[r#"model.decoder.1={ layer = "dense", units = 100 }"#]);
+    assert_eq!(message, "model.tie: needs as many dense layers on both sides, but the encoder has 3 and the decoder 4");
+}
+
+#[test]
+fn a_code_may_be_a_picture_of_as_many_values() {
+    let convolution = layers(r#"{ layer = "conv2d", channels = 2, kernel = 3 }"#);
+    let decoder = layers(r#"{ layer = "avg_pool2d", size = 2 }, { layer = "upsample2d", factor = 2 }"#);
+    let architecture = Architecture::resolve([4, 4, 2], 32, &convolution, &decoder).unwrap();
+    assert_eq!(architecture.decoder[0].input, [4, 4, 2]);
+    assert_eq!(architecture.decoder[0].output, [2, 2, 2]);
+    let message = Architecture::resolve([4, 4, 2], 31, &convolution, &decoder).unwrap_err().to_string();
+    assert_eq!(message.split(':').next(), Some("decoder.avg_pool2d_1"), "{message}");
 }
 
 #[test]
@@ -122,7 +172,7 @@ proptest! {
                 let stack = [
                     Layer::Conv2d(Conv2d { channels, kernel, stride, padding, activation }),
                     Layer::ConvTranspose2d(ConvTranspose2d { channels, kernel, stride, padding, activation }),
-                    Layer::MaxPool2d(MaxPool2d { size: kernel, stride, padding }),
+                    Layer::MaxPool2d(Pool2d { size: kernel, stride, padding }),
                     Layer::Reshape(Reshape { shape: [a, b, c] }),
                     Layer::Flatten {},
                     Layer::Dense(Dense { units: Units::Count(c), activation }),
@@ -211,7 +261,9 @@ fn ends_must_meet() {
     let wrong_code = problem([8, 8, 1], r#"{ layer = "flatten" }, { layer = "dense", units = 3 }"#);
     assert!(wrong_code.starts_with("encoder.dense_1: the encoder ends in 3, but the code is 4"), "{wrong_code}");
     let unflattened = problem([2, 2, 1], r#"{ layer = "conv2d", channels = 1, kernel = 3 }"#);
-    assert!(unflattened.starts_with("encoder.conv2d_1: the encoder ends in 2x2x1"), "{unflattened}");
+    assert!(unflattened.starts_with("decoder.dense_1: takes one row of values but gets 2x2x1"), "{unflattened}");
+    let too_many = problem([3, 2, 1], r#"{ layer = "conv2d", channels = 1, kernel = 3 }"#);
+    assert!(too_many.starts_with("encoder.conv2d_1: the encoder ends in 3x2x1, but the code is 4"), "{too_many}");
     let code = layers(r#"{ layer = "flatten" }, { layer = "dense", units = "code" }"#);
     let decoder = layers(r#"{ layer = "dense", units = 9 }, { layer = "reshape", shape = [3, 3, 1] }"#);
     let message = Architecture::resolve([3, 3, 2], 4, &code, &decoder).unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! The layer table: as text the way Keras prints it, and as data for `--json`.
 
+use super::layer::Layer;
 use super::preset::Preset;
 use super::shapes::{Architecture, ResolvedLayer, Side};
 use crate::error::Result;
@@ -15,12 +16,15 @@ pub struct Summary {
     pub input: [usize; 3],
     /// Values in a code.
     pub code: usize,
-    /// Learnt values of the encoder.
+    /// Learnt values of the encoder, without those of batch normalisation.
     pub encoder_params: usize,
-    /// Learnt values of the decoder.
+    /// Learnt values of the decoder, without those of batch normalisation; a tied kernel counts for the encoder.
     pub decoder_params: usize,
     /// Both together.
     pub total_params: usize,
+    /// Learnt values of batch normalisation, which come on top.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub batch_norm_params: usize,
     /// FLOPs of the forward pass for one picture, 2 per multiply-add.
     pub forward_flops_per_image: u64,
     /// FLOPs of the forward and backward pass for one picture.
@@ -60,7 +64,10 @@ impl Summary {
     /// As [`Architecture::resolve`].
     pub fn of(preset: &Preset) -> Result<Self> {
         let architecture = preset.architecture()?;
-        let params = |layers: &[ResolvedLayer]| layers.iter().map(ResolvedLayer::parameter_count).sum::<usize>();
+        let is_norm = |layer: &&ResolvedLayer| matches!(layer.layer, Layer::BatchNorm(_));
+        let params = |layers: &[ResolvedLayer]| {
+            layers.iter().filter(|layer| !is_norm(layer)).map(ResolvedLayer::parameter_count).sum::<usize>()
+        };
         let (encoder_params, decoder_params) = (params(&architecture.encoder), params(&architecture.decoder));
         Ok(Self {
             preset: preset.name.clone(),
@@ -69,6 +76,7 @@ impl Summary {
             encoder_params,
             decoder_params,
             total_params: encoder_params + decoder_params,
+            batch_norm_params: architecture.layers().filter(is_norm).map(ResolvedLayer::parameter_count).sum(),
             forward_flops_per_image: architecture.forward_flops(),
             training_flops_per_image: architecture.training_flops(),
             batch: preset.train.batch,
@@ -123,6 +131,9 @@ impl fmt::Display for Summary {
             writeln!(f, "{line}\n{side} params: {}", grouped(params as u64))?;
         }
         writeln!(f, "\nTotal params: {}", grouped(self.total_params as u64))?;
+        if self.batch_norm_params > 0 {
+            writeln!(f, "Batch normalisation on top: {}", grouped(self.batch_norm_params as u64))?;
+        }
         let (forward, training) = (self.forward_flops_per_image as f64, self.training_flops_per_image as f64);
         write!(f, "MFLOP per picture: {:.3} forward, {:.3} training", forward / 1e6, training / 1e6)?;
         if let Some(bytes) = self.step_bytes {
@@ -131,6 +142,10 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// 421216 as `421,216`.

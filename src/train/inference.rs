@@ -1,12 +1,12 @@
 //! A trained network on a device: pictures in, codes and pictures out.
 
 use super::checkpoint::Weights;
-use super::program::{Phase, key};
+use super::noise::add_noise;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::model::{Architecture, Loss, Noise, Preset};
-use crate::op::{Activate, Activation, normal_from_bits, philox4x32};
+use crate::model::{Architecture, Loss, Mode, Noise, Preset};
+use crate::op::{Activate, Activation};
 use crate::session::{ProgramId, Session};
 use crate::tensor::{Class, TensorType};
 
@@ -32,7 +32,7 @@ pub struct Inference {
     session: Session,
     architecture: Architecture,
     program: ProgramId,
-    offset: f32,
+    preset: Preset,
     batch: usize,
 }
 
@@ -48,7 +48,7 @@ impl Inference {
         let mut shape = vec![batch];
         shape.extend(architecture.input);
         let x = graph.persistent(Class::Input, INPUT, TensorType::f32(shape))?;
-        let recorded = architecture.record(&mut graph, x)?;
+        let recorded = architecture.record(&mut graph, x, Mode::Inference)?;
         let mut output = recorded.output;
         if preset.train.loss == Loss::Bce {
             output = graph.apply_one(Activate { kind: Activation::Sigmoid }, &[output])?;
@@ -56,11 +56,11 @@ impl Inference {
         graph.keep(recorded.code, CODE)?;
         graph.keep(output, OUTPUT)?;
         let program = session.record(&graph)?;
-        for parameter in architecture.parameters() {
+        for parameter in architecture.saved() {
             session.write(&parameter.name, &weights.take_f32(&parameter.name, &parameter.shape)?)?;
         }
         weights.finish()?;
-        Ok(Self { session, architecture, program, offset: preset.data.offset as f32, batch })
+        Ok(Self { session, architecture, program, preset: preset.clone(), batch })
     }
 
     /// Numbers in one picture.
@@ -112,7 +112,7 @@ impl Inference {
     /// Shows the network these rows of a data set, with the evaluation's noise, and hands each result to `each`.
     ///
     /// # Errors
-    /// If the pictures are of another size, if there is no such noise yet, or if the device is lost.
+    /// If the pictures are of another size, or if the device is lost.
     pub fn evaluate(
         &mut self,
         data: &Dataset,
@@ -125,13 +125,13 @@ impl Inference {
         for rows in rows.chunks(self.batch) {
             let mut clean = vec![0.0; rows.len() * len];
             for (&row, picture) in rows.iter().zip(clean.chunks_exact_mut(len)) {
-                if !data.sample_f32(row as usize, self.offset, picture) {
+                if !data.sample_f32(row as usize, self.preset.data.offset as f32, picture) {
                     let wanted = format!("pictures of {len} numbers");
                     return Err(Error::shape("evaluation", wanted, format!("{:?}", data.shape)));
                 }
             }
             let mut noisy = clean.clone();
-            add_noise(&mut noisy, rows, noise, seed)?;
+            add_noise(&mut noisy, rows, &self.preset, noise, seed);
             let restored = self.reconstruct(&noisy)?;
             for (i, &row) in rows.iter().enumerate() {
                 let range = i * len..(i + 1) * len;
@@ -146,27 +146,4 @@ impl Inference {
     pub fn into_session(self) -> Session {
         self.session
     }
-}
-
-/// Adds the evaluation's noise to pictures, one per row of a data set: it depends on the seed, the row and the
-/// element alone, and is the noise that validation draws on the device.
-///
-/// # Errors
-/// If there is no such noise yet.
-pub fn add_noise(x: &mut [f32], rows: &[u32], noise: Noise, seed: u64) -> Result<()> {
-    let sigma = match noise {
-        Noise::None => return Ok(()),
-        Noise::Gaussian { sigma } => sigma as f32,
-        other => return Err(Error::setting("noise", format!("{other} is not available yet: use gaussian or none"))),
-    };
-    let len = x.len() / rows.len().max(1);
-    for (&row, picture) in rows.iter().zip(x.chunks_exact_mut(len.max(1))) {
-        for (quad, values) in picture.chunks_mut(4).enumerate() {
-            let bits = philox4x32([quad as u32, row, 0, 0], [key(seed), Phase::Validation.stream()]);
-            for (x, bits) in values.iter_mut().zip(bits) {
-                *x += sigma * normal_from_bits(bits);
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,13 +1,13 @@
 //! The optimiser of a run: the op that updates each parameter, and what it carries from step to step.
 
-use super::program::names;
+use super::program::{HISTORY, names};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::model::preset::Train;
 use crate::model::{Architecture, Convention, OptimizerKind};
 use crate::op::{
-    Adam, AdamConvention, Adamax, AdamaxConvention, Nadam, NadamSchedule, RmsProp, RmsPropConvention, Sgd,
-    SgdConvention,
+    Adam, AdamConvention, Adamax, AdamaxConvention, Add, ClipNorm, Lookup, Nadam, NadamSchedule, NormPenalty, RmsProp,
+    RmsPropConvention, Sgd, SgdConvention,
 };
 use crate::tensor::{Class, TensorId, TensorType};
 
@@ -90,6 +90,27 @@ pub(super) fn carried(train: &Train, architecture: &Architecture) -> Vec<Carried
     tensors
 }
 
+/// Whether each step has a learning rate of its own.
+pub(super) fn rate_per_step(train: &Train) -> bool {
+    train.warmup > 0 || train.schedule.varies_within_epochs()
+}
+
+/// Scales all gradients down where their norm together exceeds the limit, if there is one.
+fn clip(train: &Train, graph: &mut Graph, gradients: &[TensorId]) -> Result<Vec<TensorId>> {
+    let Some(limit) = train.clip_norm else { return Ok(gradients.to_vec()) };
+    let mut square: Option<TensorId> = None;
+    for &gradient in gradients {
+        let own = graph.apply_one(NormPenalty { l1: 0.0, l2: 2.0 }, &[gradient])?;
+        square = Some(match square {
+            Some(sum) => graph.apply_one(Add, &[sum, own])?,
+            None => own,
+        });
+    }
+    let Some(square) = square else { return Ok(Vec::new()) };
+    let op = ClipNorm { limit: limit as f32 };
+    gradients.iter().map(|&gradient| graph.apply_one(op, &[gradient, square])).collect()
+}
+
 /// Records the update of all parameters, in place, by their gradients.
 pub(super) fn record(
     train: &Train,
@@ -99,13 +120,19 @@ pub(super) fn record(
     clock: TensorId,
 ) -> Result<()> {
     let rule = Rule::new(train);
-    let rate = graph.persistent(Class::Input, names::LEARNING_RATE, TensorType::f32([]))?;
+    let rate = if rate_per_step(train) {
+        let rates = graph.persistent(Class::Input, names::LEARNING_RATES, TensorType::f32([HISTORY]))?;
+        graph.apply_one(Lookup, &[rates, clock])?
+    } else {
+        graph.persistent(Class::Input, names::LEARNING_RATE, TensorType::f32([]))?
+    };
+    let gradients = clip(train, graph, gradients)?;
     let mut shared = Vec::new();
     if let Rule::Nadam(_, schedule) = rule {
         let product = graph.persistent(Class::State, names::NADAM_PRODUCT, TensorType::f32([]))?;
         shared.push(graph.apply(schedule, &[product, clock])?[1]);
     }
-    for (&parameter, &gradient) in parameters.iter().zip(gradients) {
+    for (&parameter, &gradient) in parameters.iter().zip(&gradients) {
         let info = graph.tensors()[parameter.index()].clone();
         let mut inputs = vec![parameter, gradient];
         for (name, _) in rule.moments() {

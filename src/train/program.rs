@@ -1,12 +1,14 @@
 //! What a run records: the training step and the validation step, as graphs over tensors that share one store.
 
+use super::noise;
+use super::objective::Objective;
 use super::optimizer;
 use crate::data::{Dataset, Values};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::kernel::Target;
-use crate::model::{Architecture, Loss, Noise, Preset};
-use crate::op::{BceLogits, Gather, GaussianNoise, MAX_CHUNKS, Mse, Record, Tick};
+use crate::model::{Architecture, Loss, Mode, Preset, Random};
+use crate::op::{BceLogits, Gather, MAX_CHUNKS, Mse, Tick};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::{Class, Shape, TensorId, TensorType, pack_rows};
 
@@ -16,6 +18,12 @@ pub(super) const HISTORY: usize = 1024;
 /// Names of the tensors that the host writes and reads.
 pub(super) mod names {
     pub(crate) const LEARNING_RATE: &str = "train.learning_rate";
+    /// The rates of the coming steps, by their number modulo [`super::HISTORY`]; where each step has its own.
+    pub(crate) const LEARNING_RATES: &str = "train.learning_rates";
+    /// The history of one part of the objective.
+    pub(crate) fn part(phase: super::Phase, part: super::super::objective::Part) -> String {
+        format!("{}.{}", phase.name(), part.name())
+    }
     /// Order, clock and losses of training or of validation.
     pub(crate) fn order(phase: super::Phase) -> String {
         format!("{}.order", phase.name())
@@ -120,11 +128,10 @@ impl Recipe<'_> {
     pub(super) fn graph(&self, phase: Phase, batch: usize, rows: usize, order_rows: usize) -> Result<Graph> {
         let mut graph = Graph::new();
         let clock = graph.persistent(Class::State, &names::clock(phase), Tick::clock())?;
-        let loss = self.loss(&mut graph, phase, clock, batch, order_rows)?;
-        let history = graph.persistent(Class::State, &names::losses(phase), TensorType::f32([HISTORY]))?;
-        graph.apply_one(Record, &[loss, history, clock])?;
+        let objective = self.objective(&mut graph, phase, clock, batch, order_rows)?;
+        objective.record(&mut graph, phase, clock)?;
         if phase == Phase::Training {
-            self.update(&mut graph, loss, clock)?;
+            self.update(&mut graph, objective.total, clock)?;
         }
         graph.set_label("clock");
         let word = |n: usize| u32::try_from(n).map_err(|_| Error::setting("data", "too many pictures to number"));
@@ -132,28 +139,37 @@ impl Recipe<'_> {
         Ok(graph)
     }
 
-    /// Records a batch, its noise, the network and the loss, and returns the loss.
-    pub(super) fn loss(
+    /// Records a batch, its noise, the network, the loss and its penalties.
+    pub(super) fn objective(
         &self,
         graph: &mut Graph,
         phase: Phase,
         clock: TensorId,
         batch: usize,
         order_rows: usize,
-    ) -> Result<TensorId> {
+    ) -> Result<Objective> {
         let (clean, indices) = self.batch(graph, phase, clock, batch, order_rows)?;
         let noise_clock = match phase {
             Phase::Training => clock,
             Phase::Validation => graph.persistent(Class::State, names::FIXED_CLOCK, Tick::clock())?,
         };
         graph.set_label("noise");
-        let noisy = self.noise(graph, phase, clean, indices, noise_clock)?;
-        let output = self.architecture.record(graph, noisy)?.output;
+        let noisy = noise::record(graph, self.preset, phase, clean, indices, noise_clock)?;
+        let mode = match phase {
+            Phase::Training => {
+                let seed = key(self.preset.train.seed);
+                Mode::Training(Random { seed, stream: phase.stream(), rows: indices, clock })
+            }
+            Phase::Validation => Mode::Inference,
+        };
+        let output = self.architecture.record(graph, noisy, mode)?.output;
         graph.set_label("loss");
-        match self.preset.train.loss {
-            Loss::Mse => graph.apply_one(Mse, &[output, clean]),
-            Loss::Bce => graph.apply_one(BceLogits, &[output, clean]),
-        }
+        let mut objective = Objective::new(match self.preset.train.loss {
+            Loss::Mse => graph.apply_one(Mse, &[output, clean])?,
+            Loss::Bce => graph.apply_one(BceLogits, &[output, clean])?,
+        });
+        objective.add_weight_penalties(graph, self.preset, self.architecture)?;
+        Ok(objective)
     }
 
     fn batch(
@@ -173,25 +189,6 @@ impl Recipe<'_> {
         let offset = self.preset.data.offset as f32;
         let outputs = graph.apply(Gather { sample: self.data.sample.clone(), batch, offset }, &inputs)?;
         Ok((outputs[0], outputs[1]))
-    }
-
-    fn noise(
-        &self,
-        graph: &mut Graph,
-        phase: Phase,
-        clean: TensorId,
-        indices: TensorId,
-        clock: TensorId,
-    ) -> Result<TensorId> {
-        match self.preset.train.noise {
-            Noise::None => Ok(clean),
-            Noise::Gaussian { sigma } => {
-                let op =
-                    GaussianNoise { sigma: sigma as f32, seed: key(self.preset.train.seed), stream: phase.stream() };
-                graph.apply_one(op, &[clean, indices, clock])
-            }
-            other => Err(Error::setting("train.noise", format!("{other} is not available yet: use gaussian or none"))),
-        }
     }
 
     /// Gradients of all parameters, and their update in place.

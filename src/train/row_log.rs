@@ -48,7 +48,12 @@ pub struct EpochRow {
     pub seconds: f64,
     /// Training pictures per second.
     pub images_per_second: f64,
+    /// Means of the parts of the loss, in training and on the held-out pictures; empty where it has one part.
+    pub parts: [Option<f64>; PARTS],
 }
+
+/// Columns of `metrics.csv` for the parts of the loss.
+pub const PARTS: usize = 6;
 
 impl Row for StepRow {
     const HEADER: &'static str = "step,loss";
@@ -69,28 +74,38 @@ impl Row for StepRow {
 }
 
 impl Row for EpochRow {
-    const HEADER: &'static str = "epoch,train_loss,val_loss,seconds,images_per_second";
+    const HEADER: &'static str = "epoch,train_loss,val_loss,seconds,images_per_second,\
+        reconstruction,code_penalty,weight_penalty,val_reconstruction,val_code_penalty,val_weight_penalty";
 
     fn index(&self) -> u64 {
         self.epoch
     }
 
     fn format(&self, line: &mut String) {
-        let val_loss = self.val_loss.map(|loss| loss.to_string()).unwrap_or_default();
+        let optional = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let val_loss = optional(self.val_loss);
         let Self { epoch, train_loss, seconds, images_per_second, .. } = self;
         // Writing to a String cannot fail.
         let _ = write!(line, "{epoch},{train_loss},{val_loss},{seconds},{images_per_second}");
+        for part in self.parts {
+            let _ = write!(line, ",{}", optional(part));
+        }
     }
 
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split(',').collect();
-        let [epoch, train_loss, val_loss, seconds, images_per_second] = fields.try_into().ok()?;
+        fn optional(field: &str) -> Option<Option<f64>> {
+            if field.is_empty() { Some(None) } else { field.parse().ok().map(Some) }
+        }
+        let [epoch, train_loss, val_loss, seconds, images_per_second, parts @ ..] = &fields[..] else { return None };
+        let parts: Vec<Option<f64>> = parts.iter().map(|field| optional(field)).collect::<Option<_>>()?;
         Some(Self {
             epoch: epoch.parse().ok()?,
             train_loss: train_loss.parse().ok()?,
-            val_loss: if val_loss.is_empty() { None } else { Some(val_loss.parse().ok()?) },
+            val_loss: optional(val_loss)?,
             seconds: seconds.parse().ok()?,
             images_per_second: images_per_second.parse().ok()?,
+            parts: parts.try_into().ok()?,
         })
     }
 }
@@ -261,7 +276,14 @@ mod tests {
     }
 
     fn epoch(epoch: u64, val_loss: Option<f64>) -> EpochRow {
-        EpochRow { epoch, train_loss: 0.1 + epoch as f64 / 3.0, val_loss, seconds: 1.25, images_per_second: 1e5 / 7.0 }
+        EpochRow {
+            epoch,
+            train_loss: 0.1 + epoch as f64 / 3.0,
+            val_loss,
+            seconds: 1.25,
+            images_per_second: 1e5 / 7.0,
+            parts: [val_loss; PARTS],
+        }
     }
 
     proptest! {
@@ -271,7 +293,7 @@ mod tests {
             StepRow { step, loss }.format(&mut line);
             let read = StepRow::parse(&line).unwrap();
             prop_assert!(read.step == step && (read.loss.to_bits() == loss.to_bits() || loss.is_nan() && read.loss.is_nan()));
-            let row = EpochRow { epoch: step, train_loss: train, val_loss: val, seconds: train, images_per_second: train };
+            let row = EpochRow { epoch: step, train_loss: train, val_loss: val, seconds: train, images_per_second: train, parts: [val; PARTS] };
             line.clear();
             row.format(&mut line);
             let read = EpochRow::parse(&line).unwrap();
@@ -292,7 +314,9 @@ mod tests {
         log.append(&[epoch(1, None), epoch(2, Some(0.5))]).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(
-            text.starts_with("epoch,train_loss,val_loss,seconds,images_per_second\n1,0.43333333333333335,,1.25,"),
+            text.starts_with(
+                "epoch,train_loss,val_loss,seconds,images_per_second,reconstruction,code_penalty,weight_penalty,"
+            ) && text.contains("\n1,0.43333333333333335,,1.25,"),
             "{text}"
         );
         assert_eq!(read_rows::<EpochRow>(&path).unwrap(), [epoch(1, None), epoch(2, Some(0.5))]);

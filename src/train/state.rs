@@ -1,6 +1,7 @@
 //! Where a run stands, as files: weights, and the state that resuming needs.
 
 use super::checkpoint::{Array, Weights};
+use super::objective::Part;
 use super::optimizer;
 use super::program::{Phase, names};
 use super::run_dir::{self, RunDir};
@@ -35,6 +36,14 @@ pub(super) struct Progress {
     pub(super) epochs_without: u64,
     /// Whether early stopping has ended the run.
     pub(super) stopped: bool,
+    /// Sums over the training pictures of the parts of their batch's loss.
+    pub(super) part_sums: [f64; Part::ALL.len()],
+    /// What plateaus have made of the learning rate, as a factor.
+    pub(super) rate_scale: f64,
+    /// The loss that a plateau is measured from.
+    pub(super) plateau_best: Option<f64>,
+    /// Epochs since then.
+    pub(super) plateau_epochs: u64,
 }
 
 impl Progress {
@@ -50,6 +59,10 @@ impl Progress {
             best_epoch: None,
             epochs_without: 0,
             stopped: false,
+            part_sums: [0.0; Part::ALL.len()],
+            rate_scale: 1.0,
+            plateau_best: None,
+            plateau_epochs: 0,
         }
     }
 
@@ -69,6 +82,10 @@ impl Progress {
             ("best_epoch", optional(self.best_epoch)),
             ("epochs_without", self.epochs_without.to_string()),
             ("stopped", self.stopped.to_string()),
+            ("part_sums", self.part_sums.map(|sum| sum.to_string()).join(" ")),
+            ("rate_scale", self.rate_scale.to_string()),
+            ("plateau_best", optional(self.plateau_best)),
+            ("plateau_epochs", self.plateau_epochs.to_string()),
         ]
     }
 
@@ -96,13 +113,24 @@ impl Progress {
             best_epoch: optional(weights, "best_epoch")?,
             epochs_without: value(weights, "epochs_without")?,
             stopped: value(weights, "stopped")?,
+            part_sums: part_sums(weights)?,
+            rate_scale: value(weights, "rate_scale")?,
+            plateau_best: optional(weights, "plateau_best")?,
+            plateau_epochs: value(weights, "plateau_epochs")?,
         })
     }
 }
 
+fn part_sums(weights: &Weights) -> Result<[f64; Part::ALL.len()]> {
+    let text = weights.text("part_sums")?;
+    let sums: Option<Vec<f64>> = text.split(' ').map(|word| word.parse().ok()).collect();
+    let sums = sums.and_then(|sums| sums.try_into().ok());
+    sums.ok_or_else(|| Error::file(&weights.path, format!("entry \"part_sums\" is {text:?}, not a list of sums")))
+}
+
 /// Name, shape and type of everything that a run carries from step to step, parameters first.
 fn carried(train: &Train, architecture: &Architecture) -> Vec<(String, Vec<usize>, DType)> {
-    let parameters = architecture.parameters().map(|p| (p.name.clone(), p.shape.clone(), DType::F32));
+    let parameters = architecture.saved().map(|p| (p.name.clone(), p.shape.clone(), DType::F32));
     let mut tensors: Vec<_> = parameters.collect();
     tensors.extend(optimizer::carried(train, architecture).into_iter().map(|t| (t.name, t.shape, DType::F32)));
     tensors.push((names::clock(Phase::Training), vec![4], DType::U32));
@@ -117,10 +145,10 @@ pub(super) fn start_optimizer(session: &mut Session, train: &Train, architecture
     Ok(())
 }
 
-/// The parameters as they are on the device.
+/// The parameters and running statistics as they are on the device.
 pub(super) fn read_weights(session: &mut Session, architecture: &Architecture) -> Result<Weights> {
     let mut weights = Weights::default();
-    for p in architecture.parameters() {
+    for p in architecture.saved() {
         weights.tensors.insert(p.name.clone(), Array::f32(p.shape.clone(), session.read(&p.name)?));
     }
     Ok(weights)

@@ -1,6 +1,6 @@
 //! A preset's training step on synthetic pictures: for validation and profiles, where no data set is at hand.
 
-use super::program::{Phase, Recipe, ResidentData, names};
+use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::Target;
@@ -51,7 +51,7 @@ pub fn synthetic_loss(preset: &Preset, batch: usize) -> Result<SyntheticLoss> {
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let mut graph = Graph::new();
     let clock = graph.persistent(Class::State, &names::clock(Phase::Training), Tick::clock())?;
-    let loss = recipe.loss(&mut graph, Phase::Training, clock, batch, batch)?;
+    let loss = recipe.objective(&mut graph, Phase::Training, clock, batch, batch)?.total;
     graph.keep(loss, "loss")?;
     let parameters = architecture.record_parameters(&mut graph)?;
     let mut gradients = Vec::new();
@@ -73,8 +73,9 @@ fn values(preset: &Preset, architecture: &Architecture, batch: usize) -> Vec<(St
         (names::chunk(0), Array::U8(bytes)),
         (names::order(Phase::Training), Array::U32((0..batch as u32).collect())),
         (names::LEARNING_RATE.to_owned(), reals(vec![preset.train.lr as f32])),
+        (names::LEARNING_RATES.to_owned(), reals(vec![preset.train.lr as f32; HISTORY])),
     ];
-    values.extend(architecture.parameters().map(|p| {
+    values.extend(architecture.saved().map(|p| {
         let drawn = preset.model.init.draw(preset.train.seed, p);
         (p.name.clone(), reals(drawn))
     }));

@@ -2,7 +2,9 @@
 
 use super::checkpoint::Weights;
 use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
+use super::objective::Part;
 use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
+use super::rate;
 use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
 use super::state::{self, Progress};
@@ -58,7 +60,7 @@ impl Trainer {
         let mut trainer = Self::new(preset, data, split, session, run, options, Progress::start())?;
         trainer.run.write_text(run_dir::CONFIG, &preset.to_toml()?)?;
         let mut given = options.init.as_deref().map(Weights::read).transpose()?;
-        for p in trainer.architecture.parameters() {
+        for p in trainer.architecture.saved() {
             let values = match &mut given {
                 Some(weights) => weights.take_f32(&p.name, &p.shape)?,
                 None => preset.model.init.draw(preset.train.seed, p),
@@ -128,7 +130,6 @@ impl Trainer {
         for (name, words) in resident.chunks(data) {
             session.write_words(&name, &words)?;
         }
-        session.write(names::LEARNING_RATE, &[preset.train.lr as f32])?;
         if held_out > 0 {
             session.write_words(&names::order(Phase::Validation), &split.held_out)?;
         }
@@ -201,7 +202,7 @@ impl Trainer {
 
     fn outcome(&mut self, ending: Ending) -> Result<Outcome> {
         let between_epochs = self.progress.row == 0;
-        let val_loss = if between_epochs { self.progress.val_loss } else { self.validate()? };
+        let val_loss = if between_epochs { self.progress.val_loss } else { self.validate()?.0 };
         let running = (self.progress.row > 0).then(|| self.progress.loss_sum / self.progress.row as f64);
         let (pictures, time) = self.counted;
         Ok(Outcome {
@@ -236,6 +237,8 @@ impl Trainer {
         let left = self.total_steps() - self.progress.step;
         let count = self.group().min(follow as u64).min(left).min(self.log_every).min(HISTORY as u64) as usize;
         let begin = Instant::now();
+        let (steps, train) = (self.total_steps(), &self.preset.train);
+        rate::write(&mut self.session, train, &self.progress, count, steps)?;
         self.session.run(program, count)?;
         let losses = self.session.read(&names::losses(Phase::Training))?;
         let elapsed = begin.elapsed();
@@ -248,6 +251,8 @@ impl Trainer {
         } else {
             self.counted = (self.counted.0 + (count * size) as u64, self.counted.1 + elapsed);
         }
+        self.progress.part_sums =
+            self.add_parts(Phase::Training, self.progress.part_sums, self.progress.step as usize, count, size)?;
         let loss = self.log_losses(&losses, count, size)?;
         observer.event(&Event::Progress {
             step: self.progress.step,
@@ -293,12 +298,16 @@ impl Trainer {
     /// Validates, keeps the best weights, and decides whether to stop early.
     fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let begin = Instant::now();
-        let val_loss = self.validate()?;
+        let (val_loss, val_parts) = self.validate()?;
+        let pictures = self.progress.row as f64;
+        let parts = self.part_means(Phase::Training, self.progress.part_sums, pictures);
         let progress = &mut self.progress;
         progress.epoch += 1;
         progress.train_loss = Some(progress.loss_sum / progress.row as f64);
         progress.val_loss = val_loss;
         (progress.row, progress.loss_sum) = (0, 0.0);
+        progress.part_sums = Default::default();
+        rate::see_epoch(&self.preset.train, progress);
         if let Some(loss) = val_loss {
             let train = &self.preset.train;
             if progress.best.is_none_or(|best| loss < best - train.min_delta) {
@@ -320,6 +329,7 @@ impl Trainer {
             val_loss,
             seconds: (std::mem::take(&mut self.epoch_time) + begin.elapsed()).as_secs_f64(),
             images_per_second,
+            parts: std::array::from_fn(|i| parts.iter().chain(&val_parts).nth(i).copied().flatten()),
         };
         self.metrics_csv.append(&[row])?;
         observer.event(&Event::Epoch(row));
@@ -327,20 +337,55 @@ impl Trainer {
     }
 
     /// Mean loss over the held-out pictures, with the same noise each time.
-    fn validate(&mut self) -> Result<Option<f64>> {
-        let Some(steps) = &self.validation else { return Ok(None) };
+    fn validate(&mut self) -> Result<(Option<f64>, [Option<f64>; Part::ALL.len()])> {
+        let Some(steps) = self.validation.take() else { return Ok((None, Default::default())) };
+        let found = self.validate_with(&steps);
+        self.validation = Some(steps);
+        found
+    }
+
+    fn validate_with(&mut self, steps: &Steps) -> Result<(Option<f64>, [Option<f64>; Part::ALL.len()])> {
         self.session.write_words(&names::clock(Phase::Validation), &[0; 4])?;
         let (mut row, mut step, mut sum) = (0, 0, 0.0);
+        let mut parts = [0.0; Part::ALL.len()];
         while row < steps.rows {
             let Some((program, size, follow)) = steps.at(row) else { break };
             let count = follow.min(HISTORY);
             self.session.run(program, count)?;
             let losses = self.session.read(&names::losses(Phase::Validation))?;
             sum += (step..step + count).map(|s| f64::from(losses[s % HISTORY])).sum::<f64>() * size as f64;
+            parts = self.add_parts(Phase::Validation, parts, step, count, size)?;
             row += count * size;
             step += count;
         }
-        Ok(Some(sum / steps.rows as f64))
+        let pictures = steps.rows as f64;
+        Ok((Some(sum / pictures), self.part_means(Phase::Validation, parts, pictures)))
+    }
+
+    /// Adds the parts of the losses of `count` steps of `size` pictures each to their sums.
+    fn add_parts(
+        &mut self,
+        phase: Phase,
+        mut sums: [f64; Part::ALL.len()],
+        first: usize,
+        count: usize,
+        size: usize,
+    ) -> Result<[f64; Part::ALL.len()]> {
+        for (sum, part) in sums.iter_mut().zip(Part::ALL) {
+            let name = names::part(phase, part);
+            if self.session.contains(&name) {
+                let losses = self.session.read(&name)?;
+                let of_steps = (first..first + count).map(|step| f64::from(losses[step % HISTORY]));
+                *sum += of_steps.sum::<f64>() * size as f64;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Means of the parts that there are.
+    fn part_means(&self, phase: Phase, sums: [f64; Part::ALL.len()], pictures: f64) -> [Option<f64>; Part::ALL.len()] {
+        let there = Part::ALL.map(|part| self.session.contains(&names::part(phase, part)));
+        std::array::from_fn(|i| there[i].then(|| sums[i] / pictures))
     }
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {

@@ -1,0 +1,141 @@
+//! The `[train]` table of a preset file.
+
+use super::schedule::Schedule;
+use super::settings::{Convention, Loss, Noise, OptimizerKind, Split};
+use serde::{Deserialize, Serialize};
+
+/// The `[train]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// What is made small.
+    pub loss: Loss,
+    /// Noise on the inputs, drawn anew each epoch.
+    #[serde(default)]
+    pub noise: Noise,
+    /// Noise on the held-out pictures, the same in each epoch; as in training where the file does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise_validation: Option<Noise>,
+    /// Noise that the trained network is tested with; as in validation where the file does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise_inference: Option<Noise>,
+    /// The rule that updates the parameters.
+    pub optimizer: OptimizerKind,
+    /// Whose form of it.
+    #[serde(default)]
+    pub convention: Convention,
+    /// Learning rate.
+    pub lr: f64,
+    /// How the rate of each step follows from it.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Steps over which the rate rises from nothing, in equal parts, whatever the schedule.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warmup: u64,
+    /// Gradients are scaled down where the norm of all of them together exceeds this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Penalty of the kernels: this times the sum of absolute values.
+    #[serde(default)]
+    pub l1: f64,
+    /// Penalty of the kernels: this times half the sum of squares.
+    #[serde(default)]
+    pub l2: f64,
+    /// Decay of the running mean of gradients.
+    #[serde(default = "default_beta1")]
+    pub beta1: f64,
+    /// Decay of the running size of gradients.
+    #[serde(default = "default_beta2")]
+    pub beta2: f64,
+    /// Keeps the division finite: 1e-8 where the file does not say.
+    #[serde(default = "default_eps")]
+    pub eps: f64,
+    /// Decay of RMSProp's running mean of squared gradients.
+    #[serde(default = "default_rho")]
+    pub rho: f64,
+    /// Momentum of gradient descent; 0 for none.
+    #[serde(default)]
+    pub momentum: f64,
+    /// Whether gradient descent looks ahead by its momentum.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// Speed of Nadam's momentum schedule: 0.004 in PyTorch and in Keras up to 2.10, 1 in Keras 3.
+    #[serde(default = "default_psi")]
+    pub psi: f64,
+    /// Passes over the training pictures.
+    pub epochs: u64,
+    /// Ends after this many steps in all, even within an epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Pictures per step.
+    pub batch: usize,
+    /// Leave out the last, short batch of an epoch.
+    #[serde(default)]
+    pub drop_last: bool,
+    /// Take the pictures in a new order each epoch, else in file order.
+    #[serde(default = "default_shuffle")]
+    pub shuffle: bool,
+    /// Fraction of the pictures that is held out, 0 to below 1.
+    #[serde(default = "default_val")]
+    pub val: f64,
+    /// Which pictures are held out.
+    #[serde(default)]
+    pub split: Split,
+    /// Seed of everything random: first values, split, order, noise.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Stop after this many epochs without a better validation loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// A validation loss is better if it is smaller by more than this.
+    #[serde(default)]
+    pub min_delta: f64,
+}
+
+impl Train {
+    /// Noise on the held-out pictures during training.
+    pub fn validation_noise(&self) -> Noise {
+        self.noise_validation.unwrap_or(self.noise)
+    }
+
+    /// Noise that the trained network is tested and shown with.
+    pub fn inference_noise(&self) -> Noise {
+        self.noise_inference.unwrap_or(self.validation_noise())
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn default_beta1() -> f64 {
+    0.9
+}
+
+fn default_beta2() -> f64 {
+    0.999
+}
+
+fn default_eps() -> f64 {
+    1e-8
+}
+
+fn default_rho() -> f64 {
+    0.9
+}
+
+fn default_psi() -> f64 {
+    0.004
+}
+
+fn default_shuffle() -> bool {
+    true
+}
+
+fn default_val() -> f64 {
+    0.1
+}
+
+fn default_seed() -> u64 {
+    1
+}
