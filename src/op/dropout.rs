@@ -1,7 +1,7 @@
 //! Dropout: values set to zero at random, the others scaled up, drawn anew for each step.
 
 use super::noise::{PHILOX, infer_keyed, keyed_launch, rows_and_clock, words};
-use super::{Case, Values, expect_inputs};
+use super::{Case, Tick, Values, expect_inputs};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Shader, Target, Variant};
@@ -98,6 +98,7 @@ pub(super) fn cases() -> Vec<Case> {
         .zip([0.5, 0.0, 0.25, 0.9])
         .map(|(dims, rate)| case(dims, Dropout { rate, seed: 7, stream: 257 }).with_gradients([0]))
         .collect();
+    cases.push(at_the_threshold());
     cases.push(case(&[4_194_305, 1], Dropout { rate: 0.3, seed: 7, stream: 1 }).large());
     cases
 }
@@ -106,6 +107,19 @@ fn case(dims: &[usize], op: Dropout) -> Case {
     let mut inputs = vec![(TensorType::f32(dims), Values::Uniform(-1.0, 1.0))];
     inputs.extend(rows_and_clock(dims[0]));
     Case::new(format!("{} of {dims:?}", op.rate), op, inputs)
+}
+
+/// The first word is at the threshold itself, which keeps its element.
+fn at_the_threshold() -> Case {
+    let (op, row, clock) = (Dropout { rate: 0.0, seed: 7, stream: 257 }, 5, vec![0xFFFF_FFFF, 3, 0, 0]);
+    let first = words(op.seed, op.stream, &clock, row, 0)[0];
+    let op = Dropout { rate: (first >> 8) as f32 / 16_777_216.0, ..op };
+    let inputs = vec![
+        (TensorType::f32([1, 5]), Values::Uniform(0.5, 1.0)),
+        (TensorType::u32([1]), Values::Words(vec![row])),
+        (Tick::clock(), Values::Words(clock)),
+    ];
+    Case::new("at the threshold", op, inputs)
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

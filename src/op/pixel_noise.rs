@@ -1,7 +1,7 @@
 //! Noise that replaces pixels, all channels of a pixel together: masking, salt and pepper, and one square.
 
 use super::noise::{PHILOX, infer_keyed, rows_and_clock, words};
-use super::{Case, Values, expect_inputs};
+use super::{Case, Tick, Values, expect_inputs};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -194,8 +194,23 @@ pub(super) fn cases() -> Vec<Case> {
     let shapes = [[1, 1, 1, 1], [2, 8, 8, 3], [3, 5, 7, 2]];
     let all = kinds.into_iter().flat_map(|kind| shapes.map(|dims| (kind, dims)));
     let mut cases: Vec<Case> = all.map(|(kind, dims)| case(dims, kind, 7).with_gradients([0])).collect();
+    cases.push(at_the_threshold());
     cases.push(case([4_194_305, 1, 1, 1], Replaced::Mask { share: 0.5 }, 7).large());
     cases
+}
+
+/// The first word is at the threshold itself, which keeps its pixel.
+fn at_the_threshold() -> Case {
+    let (row, clock) = (5, vec![0xFFFF_FFFF, 3, 0, 0]);
+    let (low, high, seed, stream) = (-0.5, 0.5, 7, 1);
+    let first = words(seed, stream, &clock, row, 0)[0];
+    let replaced = Replaced::Mask { share: (first >> 8) as f32 / 16_777_216.0 };
+    let inputs = vec![
+        (TensorType::f32([1, 1, 5, 2]), Values::Uniform(-0.4, 0.4)),
+        (TensorType::u32([1]), Values::Words(vec![row])),
+        (Tick::clock(), Values::Words(clock)),
+    ];
+    Case::new("at the threshold", PixelNoise { replaced, low, high, seed, stream }, inputs)
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

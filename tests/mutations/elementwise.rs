@@ -1,5 +1,5 @@
-//! Faults of kernels that take one element after the other: activations, losses' gradients, optimisers, random
-//! numbers, batches.
+//! Faults of kernels that take one element after the other: activations, losses' gradients, optimisers,
+//! batches.
 
 use super::faults::{FileFaults, Kind, arithmetic, boundary, index, of, of_without};
 
@@ -136,6 +136,17 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
+        "clip_norm",
+        &[
+            index("x[i] * (", "x[0u] * ("),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            boundary("max(parameters.limit, sqrt(square[0]))", "sqrt(square[0])"),
+            arithmetic("sqrt(square[0])", "square[0]"),
+            arithmetic("max(parameters", "min(parameters"),
+            arithmetic("(parameters.limit / max", "(1.0 / max"),
+        ],
+    ),
+    of(
         "fill",
         &[
             index("y[i] =", "y[i / 2u] ="),
@@ -149,23 +160,28 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             index("(clock[2] + b) %", "b %"),
             index("return chunk_1[word]", "return chunk_0[word]"),
             index("return chunk_3[word]", "return chunk_2[word]"),
+            index("number - parameters.first_chunk", "number"),
+            index("(row % parameters.chunk_rows)", "row"),
+            index("rows[b] = row;", "rows[b] = number;"),
+            index("load(chunk, start + c)", "load(chunk, start + column)"),
             boundary("(clock[2] + b) % parameters.order_rows", "clock[2] + b"),
             boundary("b >= parameters.batch", "b > parameters.batch"),
             boundary("min(column + 4u, parameters.columns)", "column + 4u"),
+            boundary("number < parameters.first_chunk || ", ""),
+            // One chunk too many is no fault: the next launch writes its rows again.
+            boundary("number >= parameters.first_chunk + 4u", "number >= parameters.first_chunk + 3u"),
             arithmetic("/ 255.0", "/ 256.0"),
             arithmetic("+ parameters.offset", "- parameters.offset"),
             arithmetic("8u * (c - column)", "8u * (column + 3u - c)"),
         ],
     ),
     of(
-        "gaussian_noise",
+        "lookup",
         &[
-            index("words[e]", "words[0u]"),
-            index("rows[b]", "rows[0u]"),
-            index("clock[0], clock[1]", "clock[1], clock[0]"),
-            boundary("b >= parameters.samples", "b > parameters.samples"),
-            boundary("min(4u, parameters.elements - quad * 4u)", "4u"),
-            arithmetic("+ parameters.sigma", "- parameters.sigma"),
+            index("table[clock[0]", "table[clock[1]"),
+            boundary("clock[0] % parameters.capacity", "min(clock[0], parameters.capacity - 1u)"),
+            boundary("% parameters.capacity", "% (parameters.capacity + 1u)"),
+            arithmetic("y[0] = table", "y[0] = -table"),
         ],
     ),
     of(
@@ -229,6 +245,18 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
+        "norm_penalty_backward",
+        &[
+            index("sign(x[i])", "sign(x[0u])"),
+            index("parameters.l2 * x[i]", "parameters.l2 * x[0u]"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            boundary("sign(x[i])", "select(-1.0, 1.0, x[i] >= 0.0)"),
+            arithmetic("= dy[0] * (", "= ("),
+            arithmetic("sign(x[i])", "abs(x[i])"),
+            arithmetic("sign(x[i]) + ", "sign(x[i]) - "),
+        ],
+    ),
+    of(
         "optimizer",
         &[
             index("start + k * 64u", "start + k * 32u"),
@@ -244,29 +272,6 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "pairs",
         &[(Kind::Boundary, "one load")],
         &[index("u32(v.y >> 32u)", "u32(v.x >> 32u)"), arithmetic("u32(v.x >> 32u)", "u32(v.x >> 31u)")],
-    ),
-    of(
-        "philox",
-        &[
-            index("counter.w ^ key.y", "counter.y ^ key.y"),
-            boundary("round < 10u", "round < 9u"),
-            boundary("q <= 0.425", "q <= 0.49"),
-            arithmetic("0xbb67ae85u", "0xbb67ae84u"),
-            arithmetic("0xcd9e8d57u);", "0xcd9e8d56u);"),
-            arithmetic(" + (carry >> 16u)", ""),
-            arithmetic("(bits >> 31u) == 0u", "(bits >> 31u) == 1u"),
-            arithmetic("0.17023821 * r + 1.3067285", "0.17023821 * r - 1.3067285"),
-        ],
-    ),
-    of(
-        "philox_words",
-        &[
-            index("words[e]", "words[0u]"),
-            index("rows[b], clock[0]", "rows[0u], clock[0]"),
-            boundary("b >= parameters.samples", "b > parameters.samples"),
-            boundary("min(4u, parameters.elements - quad * 4u)", "4u"),
-            arithmetic("parameters.seed, parameters.stream", "parameters.stream, parameters.seed"),
-        ],
     ),
     of(
         "record",
@@ -285,6 +290,14 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             arithmetic("sqrt(s + parameters.epsilon)", "sqrt(s)"),
             arithmetic("sqrt(s) + parameters.epsilon", "sqrt(s)"),
             arithmetic("* g / root", "* g * root"),
+        ],
+    ),
+    of(
+        "scale",
+        &[
+            index("* x[i]", "* x[0u]"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            arithmetic("parameters.factor * x", "parameters.factor + x"),
         ],
     ),
     of(

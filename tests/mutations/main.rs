@@ -8,6 +8,7 @@ mod convolutions;
 mod elementwise;
 mod faults;
 mod mutant;
+mod noise;
 mod pooling;
 mod reductions;
 

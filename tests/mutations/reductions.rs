@@ -111,6 +111,23 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         &[index("target_[i]", "target_[0u]"), arithmetic("x[i] - target", "x[i] + target")],
     ),
     of(
+        "norm_penalty",
+        &[
+            index("sums[run] = sum", "sums[0] = sum"),
+            index("abs(x[i])", "abs(x[run])"),
+            boundary("run >= parameters.runs", "run > parameters.runs"),
+            boundary(
+                "min((run + 1u) * parameters.run_elements, parameters.elements)",
+                "(run + 1u) * parameters.run_elements",
+            ),
+            boundary("i < end", "i + 1u < end"),
+            arithmetic("abs(x[i])", "x[i]"),
+            arithmetic("half_l2 * size)", "half_l2)"),
+            arithmetic("parameters.l1 + ", "parameters.l1 - "),
+            arithmetic("sum += ", "sum -= "),
+        ],
+    ),
+    of(
         "sum_rows",
         &[
             index("r * parameters.columns + column", "r * parameters.columns"),
