@@ -173,6 +173,8 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             arithmetic("/ 255.0", "/ 256.0"),
             arithmetic("+ parameters.offset", "- parameters.offset"),
             arithmetic("8u * (c - column)", "8u * (column + 3u - c)"),
+            index("number - parameters.first_chunk", "number"),
+            boundary("number < parameters.first_chunk", "number <= parameters.first_chunk"),
         ],
     ),
     of(
