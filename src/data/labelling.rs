@@ -18,20 +18,12 @@ impl Dataset {
     /// # Errors
     /// A file of none of these kinds, a picture without a label, or another number of labels than of pictures.
     pub fn with_labels(mut self, path: &Path) -> Result<(Self, usize)> {
-        let Some(text) = labels::text(path)? else {
-            let from = path.display().to_string();
-            self.set_labels(read_labels(path)?, &from)?;
-            return Ok((self, 0));
-        };
-        if Table::is_one(&text) {
-            return self.with_attributes(&text, path);
-        }
-        if is_list(path, &text) {
-            let labels = by_path(&text, &self).map_err(|problem| Error::file(path, problem))?;
-            self.labels = Some(labels);
-        } else {
-            let from = path.display().to_string();
-            self.set_labels(read_labels(path)?, &from)?;
+        match labels::text(path)? {
+            Some(text) if Table::is_one(&text) => return self.with_attributes(&text, path),
+            Some(text) if is_list(path, &text) => {
+                self.labels = Some(by_path(&text, &self).map_err(|problem| Error::file(path, problem))?);
+            }
+            _ => self.set_labels(read_labels(path)?, &path.display().to_string())?,
         }
         Ok((self, 0))
     }
