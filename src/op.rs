@@ -7,16 +7,19 @@ mod add;
 mod avg_pool2d;
 mod batch_norm;
 mod bce_logits;
+mod broadcast_rows;
 mod clip_norm;
 mod clock;
 mod conv2d;
 mod conv2d_weight_grad;
 mod conv_kernels;
 mod conv_transpose2d;
+mod curvature;
 mod draw;
 mod dropout;
 mod fill;
 mod gather;
+mod gaussian_kl;
 mod history;
 mod lookup;
 mod matmul;
@@ -29,11 +32,14 @@ mod nadam;
 mod noise;
 mod norm_penalty;
 mod pixel_noise;
+mod reparameterise;
 mod reshape;
 mod rmsprop;
 mod scale;
 mod sgd;
+mod sparsity;
 mod sum_rows;
+mod unit_rows;
 mod upsample2d;
 mod window;
 
@@ -44,15 +50,18 @@ pub use add::Add;
 pub use avg_pool2d::{AvgPool2d, AvgPool2dBackward};
 pub use batch_norm::{BatchNorm, BatchNormBackward, BatchNormTraining};
 pub use bce_logits::{BceLogits, BceLogitsBackward};
+pub use broadcast_rows::BroadcastRows;
 pub use clip_norm::ClipNorm;
 pub use clock::Tick;
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::Conv2d;
 pub use conv2d_weight_grad::Conv2dWeightGrad;
+pub use curvature::ActivateCurvature;
 pub use draw::Draw;
 pub use dropout::Dropout;
 pub use fill::Fill;
 pub use gather::{Gather, MAX_CHUNKS};
+pub use gaussian_kl::{GaussianKl, GaussianKlBackward};
 pub use history::Record;
 pub use lookup::Lookup;
 pub use matmul::Matmul;
@@ -64,11 +73,14 @@ pub use nadam::{Nadam, NadamSchedule};
 pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
 pub use norm_penalty::{NormPenalty, NormPenaltyBackward};
 pub use pixel_noise::{PixelNoise, Replaced};
+pub use reparameterise::{Reparameterise, ReparameteriseBackward};
 pub use reshape::Reshape;
 pub use rmsprop::{RmsProp, RmsPropConvention};
 pub use scale::Scale;
 pub use sgd::{Sgd, SgdConvention};
+pub use sparsity::{SparsityKl, SparsityKlBackward};
 pub use sum_rows::SumRows;
+pub use unit_rows::UnitRows;
 pub use upsample2d::{Upsample2d, Upsample2dBackward};
 pub use window::{Padding, Window};
 
@@ -105,6 +117,7 @@ impl OpEntry {
 pub const OPS: &[OpEntry] = &[
     OpEntry { name: "activate", cases: activation::cases, random: activation::random },
     OpEntry { name: "activate_backward", cases: activation::backward_cases, random: activation::random_backward },
+    OpEntry { name: "activate_curvature", cases: curvature::cases, random: curvature::random },
     OpEntry { name: "adam", cases: adam::cases, random: adam::random },
     OpEntry { name: "adamax", cases: adamax::cases, random: adamax::random },
     OpEntry { name: "add", cases: add::cases, random: add::random },
@@ -114,6 +127,7 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "batch_norm_backward", cases: batch_norm::backward_cases, random: batch_norm::random_backward },
     OpEntry { name: "bce_logits", cases: bce_logits::cases, random: bce_logits::random },
     OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases, random: bce_logits::random_backward },
+    OpEntry { name: "broadcast_rows", cases: broadcast_rows::cases, random: broadcast_rows::random },
     OpEntry { name: "clip_norm", cases: clip_norm::cases, random: clip_norm::random },
     OpEntry { name: "conv2d", cases: conv2d::cases, random: conv2d::random },
     OpEntry { name: "conv2d_weight_grad", cases: conv2d_weight_grad::cases, random: conv2d_weight_grad::random },
@@ -121,6 +135,8 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "dropout", cases: dropout::cases, random: dropout::random },
     OpEntry { name: "fill", cases: fill::cases, random: fill::random },
     OpEntry { name: "gather", cases: gather::cases, random: gather::random },
+    OpEntry { name: "gaussian_kl", cases: gaussian_kl::cases, random: gaussian_kl::random },
+    OpEntry { name: "gaussian_kl_backward", cases: gaussian_kl::backward_cases, random: gaussian_kl::random_backward },
     OpEntry { name: "gaussian_noise", cases: noise::cases, random: noise::random },
     OpEntry { name: "lookup", cases: lookup::cases, random: lookup::random },
     OpEntry { name: "matmul", cases: matmul::cases, random: matmul::random },
@@ -142,11 +158,20 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "philox", cases: noise::philox_cases, random: noise::random_philox },
     OpEntry { name: "pixel_noise", cases: pixel_noise::cases, random: pixel_noise::random },
     OpEntry { name: "record", cases: history::cases, random: history::random },
+    OpEntry { name: "reparameterise", cases: reparameterise::cases, random: reparameterise::random },
+    OpEntry {
+        name: "reparameterise_backward",
+        cases: reparameterise::backward_cases,
+        random: reparameterise::random_backward,
+    },
     OpEntry { name: "rmsprop", cases: rmsprop::cases, random: rmsprop::random },
     OpEntry { name: "scale", cases: scale::cases, random: scale::random },
     OpEntry { name: "sgd", cases: sgd::cases, random: sgd::random },
+    OpEntry { name: "sparsity_kl", cases: sparsity::cases, random: sparsity::random },
+    OpEntry { name: "sparsity_kl_backward", cases: sparsity::backward_cases, random: sparsity::random_backward },
     OpEntry { name: "sum_rows", cases: sum_rows::cases, random: sum_rows::random },
     OpEntry { name: "tick", cases: clock::cases, random: clock::random },
+    OpEntry { name: "unit_rows", cases: unit_rows::cases, random: unit_rows::random },
     OpEntry { name: "upsample2d", cases: upsample2d::cases, random: upsample2d::random },
     OpEntry { name: "upsample2d_backward", cases: upsample2d::backward_cases, random: upsample2d::random_backward },
 ];

@@ -12,6 +12,9 @@ use degrain::train::{Data, Event, Inference, Observer, RunDir, TrainOptions, Tra
 use std::collections::BTreeMap;
 use std::path::Path;
 
+#[path = "switches/codes.rs"]
+mod codes;
+
 const PRESET: &str = r#"
 name = "small"
 description = "dense layers on 2x2 pictures"

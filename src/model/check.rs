@@ -25,6 +25,7 @@ pub(super) fn check(preset: &Preset) -> Result<()> {
     let architecture = preset.architecture()?;
     check_training(&preset.train)?;
     check_loss(preset, &architecture)?;
+    check_code(preset, &architecture)?;
     let values = architecture.largest_activation().saturating_mul(preset.train.batch);
     require("train.batch", values <= MAX_BATCH_VALUES, || {
         format!("a layer would put out {values} values per batch: at most {MAX_BATCH_VALUES}; take a smaller batch")
@@ -75,13 +76,25 @@ fn check_training(train: &Train) -> Result<()> {
         let good = (value as f32).is_finite() && value as f32 > 0.0;
         require(name, good, || format!("must be a finite number above 0, not {value}"))?;
     }
-    for (name, value) in [("train.l1", train.l1), ("train.l2", train.l2)] {
+    let penalties = [
+        ("train.l1", train.l1),
+        ("train.l2", train.l2),
+        ("train.kl", train.kl),
+        ("train.sparsity", train.sparsity),
+        ("train.activity_l1", train.activity_l1),
+        ("train.contractive", train.contractive),
+    ];
+    for (name, value) in penalties {
         let good = (value as f32).is_finite() && value >= 0.0;
         require(name, good, || format!("must be a finite number of at least 0, not {value}"))?;
     }
     let limit = train.clip_norm.unwrap_or(1.0);
     require("train.clip_norm", (limit as f32).is_finite() && limit as f32 > 0.0, || {
         format!("must be a finite number above 0, not {limit}")
+    })?;
+    let target = train.sparsity_target as f32;
+    require("train.sparsity_target", target > 0.0 && target < 1.0, || {
+        format!("must be above 0 and below 1, not {}", train.sparsity_target)
     })?;
     let shares = [
         ("train.beta1", train.beta1),
@@ -128,6 +141,14 @@ fn check_optimizer(train: &Train) -> Result<()> {
     })?;
     require("train.psi", (train.psi as f32).is_finite() && train.psi >= 0.0, || {
         format!("must be a finite number of at least 0, not {}", train.psi)
+    })
+}
+
+/// Penalties of the code that only some codes can have.
+fn check_code(preset: &Preset, architecture: &Architecture) -> Result<()> {
+    let last = architecture.encoder.iter().rev().find_map(|layer| layer.layer.activation());
+    require("train.sparsity", preset.train.sparsity == 0.0 || last == Some(Activation::Sigmoid), || {
+        "needs a code between 0 and 1: give the encoder's last layer the activation sigmoid".to_owned()
     })
 }
 

@@ -28,6 +28,9 @@ pub enum Layer {
     Reshape(Reshape),
     /// Every output is a weighted sum of all inputs, plus a bias.
     Dense(Dense),
+    /// The end of a variational encoder: two dense layers give mean and logarithm of the variance of each value of the
+    /// code. Training samples; inference takes the mean.
+    GaussianCode {},
 }
 
 /// Settings of a convolution.
@@ -153,6 +156,7 @@ impl Layer {
             Self::Flatten {} => "flatten",
             Self::Reshape(_) => "reshape",
             Self::Dense(_) => "dense",
+            Self::GaussianCode {} => "gaussian_code",
         }
     }
 
@@ -169,6 +173,7 @@ impl Layer {
             Self::Flatten {} => "Flatten",
             Self::Reshape(_) => "Reshape",
             Self::Dense(_) => "Dense",
+            Self::GaussianCode {} => "GaussianCode",
         }
     }
 

@@ -30,6 +30,6 @@ pub use layer::{Activation, Layer, Padding};
 pub use network::{Mode, Random, Recorded};
 pub use preset::Preset;
 pub use schedule::Schedule;
-pub use settings::{BatchNormKind, Convention, Loss, Noise, OptimizerKind, Split};
+pub use settings::{BatchNormKind, Convention, JacobianNorm, Loss, Noise, OptimizerKind, Split};
 pub use shapes::{Architecture, Parameter, ResolvedLayer, Side, Switches};
 pub use summary::Summary;

@@ -6,14 +6,16 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::op;
 use crate::op::{Activate, Activation, AvgPool2d, BatchNormTraining, Conv2d, ConvTranspose2d, Dropout};
-use crate::op::{Matmul, MaxPool2d, Reshape, Upsample2d, Window};
+use crate::op::{Matmul, MaxPool2d, Reparameterise, Reshape, Upsample2d, Window};
 use crate::tensor::{Class, TensorId, TensorType};
 
 /// Code and output of a recorded network.
 #[derive(Clone, Copy, Debug)]
 pub struct Recorded {
-    /// The code, (B, code).
+    /// The code, (B, code); of a variational encoder the mean.
     pub code: TensorId,
+    /// Mean and logarithm of the variance of a variational encoder, (B, code) each.
+    pub gaussian: Option<[TensorId; 2]>,
     /// What the decoder puts out, (B, H, W, C); logits where the loss is binary cross-entropy.
     pub output: TensorId,
 }
@@ -23,6 +25,8 @@ pub struct Recorded {
 pub enum Mode {
     /// Batch normalisation takes its running statistics, and nothing is random.
     Inference,
+    /// As inference, but a variational code is sampled.
+    Validation(Random),
     /// Batch normalisation takes the batch's statistics and moves the running ones; dropout drops.
     Training(Random),
 }
@@ -57,7 +61,25 @@ impl Architecture {
     /// If x has not the shape that the network takes.
     pub fn record(&self, graph: &mut Graph, x: TensorId, mode: Mode) -> Result<Recorded> {
         let code = self.record_encoder(graph, x, mode)?;
-        Ok(Recorded { code, output: self.record_decoder(graph, code, mode)? })
+        let Some(ResolvedLayer { layer: Layer::GaussianCode {}, parameters, .. }) = self.encoder.last() else {
+            return Ok(Recorded { code, gaussian: None, output: self.record_decoder(graph, code, mode)? });
+        };
+        // The code is the product of the mean's head; the other head has the same input.
+        let hidden = graph.nodes().iter().rev().find(|node| node.outputs.contains(&code)).map(|node| node.inputs[0]);
+        let hidden = hidden.ok_or_else(|| Error::shape("gaussian_code", "an encoder on the tape", "none"))?;
+        graph.set_label("encoder.log_variance");
+        let (weight, bias) =
+            (tensor(graph, Class::Parameter, &parameters[2])?, tensor(graph, Class::Parameter, &parameters[3])?);
+        let log_variance = graph.apply_one(Matmul::default(), &[hidden, weight, bias])?;
+        let sample = match mode {
+            Mode::Inference => code,
+            Mode::Validation(random) | Mode::Training(random) => {
+                graph.set_label("encoder.sample");
+                let op = Reparameterise { seed: random.seed, stream: random.of_layer(self.encoder.len()) };
+                graph.apply_one(op, &[code, log_variance, random.rows, random.clock])?
+            }
+        };
+        Ok(Recorded { code, gaussian: Some([code, log_variance]), output: self.record_decoder(graph, sample, mode)? })
     }
 
     /// Records the encoder on `x` (B, H, W, C); returns the code (B, code).
@@ -165,7 +187,7 @@ fn record_layer(
             batch_norm(graph, layer, inputs, mode)
         }
         Layer::Dropout(layer) => match mode {
-            Mode::Inference => Ok(x),
+            Mode::Inference | Mode::Validation(_) => Ok(x),
             Mode::Training(random) => {
                 let op = Dropout { rate: layer.rate, seed: random.seed, stream: random.of_layer(number) };
                 graph.apply_one(op, &[x, random.rows, random.clock])
@@ -176,6 +198,8 @@ fn record_layer(
             let z = graph.apply_one(op, &inputs)?;
             activate(graph, z, layer.activation)
         }
+        // The mean; the other head belongs to training alone.
+        Layer::GaussianCode {} => graph.apply_one(Matmul::default(), inputs.get(..3).unwrap_or(&inputs)),
         Layer::Flatten {} | Layer::Reshape(_) => with_batch(graph, x, &resolved.output),
     }
 }
@@ -196,7 +220,7 @@ fn batch_norm(graph: &mut Graph, layer: &BatchNorm, inputs: Vec<TensorId>, mode:
         Mode::Training(_) => {
             BatchNormTraining { momentum, epsilon, unbiased }.record(graph, [x, weight, bias, mean, variance])?[0]
         }
-        Mode::Inference => {
+        Mode::Inference | Mode::Validation(_) => {
             let normalise = op::BatchNorm { epsilon, activation: Activation::Linear };
             graph.apply_one(normalise, &[x, weight, bias, mean, variance])?
         }

@@ -12,7 +12,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The presets in the binary, the default one first.
-const BUNDLED: [(&str, &str); 10] = [
+const BUNDLED: [(&str, &str); 13] = [
     ("emoji-denoise", include_str!("../../data/presets/emoji-denoise.toml")),
     ("lfw-linear", include_str!("../../data/presets/lfw-linear.toml")),
     ("lfw-conv", include_str!("../../data/presets/lfw-conv.toml")),
@@ -23,6 +23,9 @@ const BUNDLED: [(&str, &str); 10] = [
     ("mnist-dae", include_str!("../../data/presets/mnist-dae.toml")),
     ("pokemon-mlp", include_str!("../../data/presets/pokemon-mlp.toml")),
     ("pokemon-conv", include_str!("../../data/presets/pokemon-conv.toml")),
+    ("vae", include_str!("../../data/presets/vae.toml")),
+    ("sparse", include_str!("../../data/presets/sparse.toml")),
+    ("contractive", include_str!("../../data/presets/contractive.toml")),
 ];
 /// A preset file larger than this is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;

@@ -181,6 +181,8 @@ fn settings_that_cannot_work_are_named() {
         ),
         ("units = \"code\" }", "units = 31 }", "encoder.dense_1: the encoder ends in 31, but the code is 32"),
         ("seed = 1", "l2 = -1.0", "train.l2: must be a finite number of at least 0, not -1"),
+        ("seed = 1", "sparsity = 1.0", "train.sparsity: needs a code between 0 and 1"),
+        ("seed = 1", "sparsity_target = 1.0", "train.sparsity_target: must be above 0 and below 1, not 1"),
         ("seed = 1", "clip_norm = 0.0", "train.clip_norm: must be a finite number above 0, not 0"),
         ("seed = 1", "noise_validation = \"mask:2\"", "is not a number from 0 to 1"),
         ("\"keras\"", "\"tf1\"", "train.convention: TensorFlow 1 has no adamax"),

@@ -100,6 +100,17 @@ pub enum BatchNormKind {
     Tensor,
 }
 
+/// How the contractive penalty gets the norm of the code's Jacobian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JacobianNorm {
+    /// One product with the Jacobian for each value of the code.
+    #[default]
+    Exact,
+    /// One product with a random normal vector, anew each step: right on average.
+    Projection,
+}
+
 impl FromStr for Noise {
     /// One line that says what is wrong; the caller knows whether a flag or a key was read.
     type Err = String;

@@ -146,6 +146,11 @@ impl Architecture {
     }
 
     fn check_ends(&self) -> Result<()> {
+        let is_gaussian = |layer: &&ResolvedLayer| layer.layer == (Layer::GaussianCode {});
+        let inner = self.encoder.iter().rev().skip(1).chain(&self.decoder).find(is_gaussian);
+        if let Some(layer) = inner {
+            return Err(Error::setting(layer.full_name(), "can only be the last layer of the encoder"));
+        }
         if let Some(last) = self.encoder.last().filter(|last| volume(&last.output) != Some(self.code)) {
             let (got, code) = (text(&last.output), self.code);
             let problem = format!(
@@ -273,8 +278,10 @@ fn resolve_side(
         let name = format!("{}_{count}", layer.stem());
         let full_name = format!("{side}.{name}");
         let sizes = Sizes::of(layer, &shape, code, norm).map_err(|problem| Error::setting(&full_name, problem))?;
+        // The heads of a variational encoder are layers of their own in the weight files: encoder.mean.weight.
+        let owner = if *layer == (Layer::GaussianCode {}) { side.to_string() } else { full_name.clone() };
         let named = |tensors: Vec<Parameter>| {
-            let name = |p: &Parameter| format!("{full_name}.{}", p.name);
+            let name = |p: &Parameter| format!("{owner}.{}", p.name);
             tensors.into_iter().map(|p| Parameter { name: name(&p), ..p }).collect()
         };
         let next = ResolvedLayer {

@@ -46,6 +46,9 @@ fn presets_have_the_parameters_of_the_originals() {
         ("mnist-dae", 270_200 + 450 + 900, 1_184 + 800),
         ("pokemon-mlp", 2_295_552, 2_296_896),
         ("pokemon-conv", 5_088, 5_059),
+        ("vae", 784 * 256 + 256 + 2 * (256 * 16 + 16), 16 * 256 + 256 + 256 * 784 + 784),
+        ("sparse", 784 * 196 + 196, 196 * 784 + 784),
+        ("contractive", 784 * 32 + 32, 32 * 784 + 784),
     ];
     for (name, in_encoder, in_decoder) in cases {
         let architecture = Preset::load(name).unwrap().architecture().unwrap();
@@ -70,6 +73,16 @@ fn totals_are_those_of_the_originals() {
     assert_eq!(total("mnist-dae", &["model.batch_norm=none"]), (271_834, 0));
     assert_eq!(total("pokemon-mlp", &[]), (4_592_448, 0));
     assert_eq!(total("pokemon-conv", &[]), (10_147, 0));
+}
+
+#[test]
+fn the_heads_of_a_variational_encoder_are_its_last_layer() {
+    let architecture = Preset::load("vae").unwrap().architecture().unwrap();
+    let names: Vec<&str> = architecture.encoder.iter().flat_map(|l| &l.parameters).map(|p| p.name.as_str()).collect();
+    let heads = ["mean.weight", "mean.bias", "log_variance.weight", "log_variance.bias"];
+    assert!(names[2..].iter().zip(heads).all(|(name, head)| *name == format!("encoder.{head}")), "{names:?}");
+    let message = problem([2, 2, 1], r#"{ layer = "flatten" }, { layer = "gaussian_code" }, { layer = "flatten" }"#);
+    assert_eq!(message, "encoder.gaussian_code_1: can only be the last layer of the encoder");
 }
 
 #[test]

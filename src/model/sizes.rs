@@ -34,6 +34,7 @@ impl Sizes {
             Layer::Flatten {} => Self::unlearnt(vec![volume(input).ok_or_else(too_large)?]),
             Layer::Reshape(layer) => Self::unlearnt(reshape(layer.shape, input)?),
             Layer::Dense(layer) => Self::dense(layer, input, code)?,
+            Layer::GaussianCode {} => Self::gaussian_code(input, code)?,
         };
         match volume(&sizes.output) {
             Some(1..=MAX_ACTIVATION) => Ok(sizes),
@@ -106,6 +107,15 @@ impl Sizes {
             Units::Code => code,
         };
         Self::learnt(vec![units], vec![inputs, units], units, 1)
+    }
+
+    fn gaussian_code(input: &[usize], code: usize) -> Result<Self, String> {
+        let shape = vec![row(input)?, code];
+        let mut sizes = Self::learnt(vec![code], shape.clone(), code, 1)?;
+        sizes.parameters = kernel_and_bias("mean.", shape.clone(), code);
+        sizes.parameters.extend(kernel_and_bias("log_variance.", shape, code));
+        sizes.flops *= 2;
+        Ok(sizes)
     }
 
     /// `applications`: how often the whole kernel is applied to one picture.

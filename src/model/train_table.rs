@@ -1,7 +1,7 @@
 //! The `[train]` table of a preset file.
 
 use super::schedule::Schedule;
-use super::settings::{Convention, Loss, Noise, OptimizerKind, Split};
+use super::settings::{Convention, JacobianNorm, Loss, Noise, OptimizerKind, Split};
 use serde::{Deserialize, Serialize};
 
 /// The `[train]` table.
@@ -41,6 +41,24 @@ pub struct Train {
     /// Penalty of the kernels: this times half the sum of squares.
     #[serde(default)]
     pub l2: f64,
+    /// Factor of the KL divergence of a variational encoder.
+    #[serde(default = "default_kl")]
+    pub kl: f64,
+    /// Penalty of the code: this times the KL divergence of each unit's mean activation from `sparsity_target`.
+    #[serde(default)]
+    pub sparsity: f64,
+    /// The mean activation that is wanted of each unit of a sparse code.
+    #[serde(default = "default_sparsity_target")]
+    pub sparsity_target: f64,
+    /// Penalty of the code: this times the sum of its absolute values, mean over the batch.
+    #[serde(default)]
+    pub activity_l1: f64,
+    /// Penalty of the encoder: this times the squared Frobenius norm of the code's Jacobian, mean over the batch.
+    #[serde(default)]
+    pub contractive: f64,
+    /// How that norm is found.
+    #[serde(default)]
+    pub contractive_norm: JacobianNorm,
     /// Decay of the running mean of gradients.
     #[serde(default = "default_beta1")]
     pub beta1: f64,
@@ -118,6 +136,14 @@ fn default_beta2() -> f64 {
 
 fn default_eps() -> f64 {
     1e-8
+}
+
+fn default_kl() -> f64 {
+    1.0
+}
+
+fn default_sparsity_target() -> f64 {
+    0.05
 }
 
 fn default_rho() -> f64 {

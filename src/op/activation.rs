@@ -2,7 +2,7 @@
 
 mod text;
 
-use super::{Case, Values, conv_kernels, expect_f32, expect_inputs, expect_same};
+use super::{ActivateCurvature, Case, Values, conv_kernels, expect_f32, expect_inputs, expect_same};
 use crate::cpu::vector::{self, wide};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
@@ -260,6 +260,22 @@ impl Op for ActivateBackward {
         "activate_backward"
     }
 
+    fn backward(
+        &self,
+        graph: &mut Graph,
+        node: &Node,
+        upstream: &[Option<TensorId>],
+        needed: &[bool],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(u) = upstream[0] else { return Ok(vec![None; 2]) };
+        let (dy, y) = (node.inputs[0], node.inputs[1]);
+        let curvature = ActivateCurvature { kind: self.kind };
+        Ok(vec![
+            needed[0].then(|| graph.apply_one(*self, &[u, y])).transpose()?,
+            needed[1].then(|| graph.apply_one(curvature, &[u, dy, y])).transpose()?,
+        ])
+    }
+
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         expect_inputs(self.name(), inputs, 2..=2)?;
         expect_f32(self.name(), &inputs[0])?;
@@ -342,7 +358,7 @@ pub(super) fn backward_cases() -> Vec<Case> {
     let ranges = all.map(|(kind, dims)| {
         let ty = TensorType::f32(dims);
         let inputs = vec![(ty.clone(), Values::Uniform(-2.0, 2.0)), (ty, Values::Uniform(-0.9, 0.9))];
-        Case::new(format!("{kind:?} {dims:?}"), ActivateBackward { kind }, inputs)
+        Case::new(format!("{kind:?} {dims:?}"), ActivateBackward { kind }, inputs).with_gradients([0, 1])
     });
     // At the kink, on both sides of it, and far out, where softplus changes its formula.
     let outputs = vec![0.0, -0.0, 1e-7, -1e-7, 0.4, 0.6, 3.0, 30.0];

@@ -120,6 +120,11 @@ pub(super) fn infer_loss_backward(op: &str, inputs: &[TensorType]) -> Result<Vec
 
 /// A loss in two stages: sums over runs of elements, then their mean, both in a fixed order.
 pub(super) fn loss_variant(shader: Shader, signature: &Signature<'_>) -> Variant {
+    loss_variant_scaled(shader, signature, 1.0 / signature.inputs[0].shape.len() as f32)
+}
+
+/// As [`loss_variant`], with a factor of its own in place of one over the number of elements.
+pub(super) fn loss_variant_scaled(shader: Shader, signature: &Signature<'_>, scale: f32) -> Variant {
     let elements = signature.inputs[0].shape.len();
     let runs = elements.div_ceil(256).clamp(1, 1024);
     let partial = Launch {
@@ -136,7 +141,7 @@ pub(super) fn loss_variant(shader: Shader, signature: &Signature<'_>) -> Variant
     let total = Launch {
         shader: Shader { name: "mean", files: &[include_str!("../../shaders/mean.wgsl")] },
         constants: Vec::new(),
-        parameters: vec![("runs", runs.into()), ("scale", (1.0 / elements as f32).into())],
+        parameters: vec![("runs", runs.into()), ("scale", scale.into())],
         bindings: vec![Binding::Scratch(0), Binding::Output(0)],
         workgroups: [1, 1, 1],
     };

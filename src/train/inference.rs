@@ -57,7 +57,11 @@ impl Inference {
         graph.keep(output, OUTPUT)?;
         let program = session.record(&graph)?;
         for parameter in architecture.saved() {
-            session.write(&parameter.name, &weights.take_f32(&parameter.name, &parameter.shape)?)?;
+            let values = weights.take_f32(&parameter.name, &parameter.shape)?;
+            // A head that only training uses is in the file, but in no plan here.
+            if session.contains(&parameter.name) {
+                session.write(&parameter.name, &values)?;
+            }
         }
         weights.finish()?;
         Ok(Self { session, architecture, program, preset: preset.clone(), batch })

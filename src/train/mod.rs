@@ -21,7 +21,7 @@ pub use events::{Ending, Event, Observer, Outcome, TrainOptions};
 pub use inference::{Evaluated, Inference};
 pub use noise::add_noise;
 pub use program::{step_bytes, step_plan};
-pub use row_log::{EpochRow, RowLog, StepRow};
+pub use row_log::{EpochRow, RowLog, StepRow, read_rows};
 pub use run_dir::RunDir;
 pub use synthetic::{SyntheticLoss, SyntheticStep, synthetic_loss, synthetic_step};
 pub use trainer::Trainer;

@@ -3,8 +3,8 @@
 use super::program::{Phase, names};
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::model::{Architecture, Preset};
-use crate::op::{Add, NormPenalty, Record};
+use crate::model::{Architecture, JacobianNorm, Preset, Random, Recorded};
+use crate::op::{Add, Fill, GaussianKl, GaussianNoise, NormPenalty, Record, Scale, SparsityKl, SumRows, UnitRows};
 use crate::tensor::{Class, TensorId, TensorType};
 
 /// A part of the objective.
@@ -73,6 +73,46 @@ impl Objective {
         Ok(())
     }
 
+    /// Adds what is asked of the code: KL divergence, sparsity, and a small Jacobian with respect to the network's
+    /// `input`.
+    pub(super) fn add_code_penalties(
+        &mut self,
+        graph: &mut Graph,
+        preset: &Preset,
+        network: &Recorded,
+        input: TensorId,
+        random: Random,
+    ) -> Result<()> {
+        let train = &preset.train;
+        let batch = graph.ty(network.code).shape.dims()[0];
+        graph.set_label("code penalty");
+        if let Some(heads) = network.gaussian {
+            let term = graph.apply_one(GaussianKl { weight: train.kl as f32 }, &heads)?;
+            self.add(graph, Part::Code, term)?;
+        }
+        if train.sparsity > 0.0 {
+            let sums = graph.apply_one(SumRows, &[network.code])?;
+            let means = graph.apply_one(Scale { factor: 1.0 / batch as f32 }, &[sums])?;
+            let op = SparsityKl { target: train.sparsity_target as f32, weight: train.sparsity as f32 };
+            let term = graph.apply_one(op, &[means])?;
+            self.add(graph, Part::Code, term)?;
+        }
+        if train.activity_l1 > 0.0 {
+            let op = NormPenalty { l1: (train.activity_l1 / batch as f64) as f32, l2: 0.0 };
+            let term = graph.apply_one(op, &[network.code])?;
+            self.add(graph, Part::Code, term)?;
+        }
+        if train.contractive > 0.0 {
+            let op = NormPenalty { l1: 0.0, l2: (2.0 * train.contractive / batch as f64) as f32 };
+            for vector in code_vectors(graph, network.code, train.contractive_norm, random)? {
+                let product = graph.vector_jacobian(&[(network.code, vector)], &[input])?[0];
+                let term = graph.apply_one(op, &[product])?;
+                self.add(graph, Part::Code, term)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Records the total in the phase's history, and the parts in theirs where there are several.
     pub(super) fn record(&self, graph: &mut Graph, phase: Phase, clock: TensorId) -> Result<()> {
         graph.set_label("loss");
@@ -89,3 +129,24 @@ impl Objective {
         Ok(())
     }
 }
+
+/// The vectors v whose |J^T v|^2 add up to the squared norm of the Jacobian J: all unit vectors, or one normal vector,
+/// for which it is so on average.
+fn code_vectors(graph: &mut Graph, code: TensorId, norm: JacobianNorm, random: Random) -> Result<Vec<TensorId>> {
+    let shape = graph.ty(code).shape.clone();
+    let (rows, columns) = (shape.dims()[0], shape.last());
+    match norm {
+        JacobianNorm::Exact => {
+            (0..columns).map(|unit| graph.apply_one(UnitRows { rows, columns, unit }, &[])).collect()
+        }
+        JacobianNorm::Projection => {
+            let zeros = graph.apply_one(Fill { shape, value: 0.0 }, &[])?;
+            let stream = random.stream + PROJECTION_STREAM;
+            let op = GaussianNoise { sigma: 1.0, seed: random.seed, stream };
+            Ok(vec![graph.apply_one(op, &[zeros, random.rows, random.clock])?])
+        }
+    }
+}
+
+/// How far above a phase's stream its projections are.
+const PROJECTION_STREAM: u32 = 16;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::kernel::Target;
 use crate::model::{Architecture, Loss, Mode, Preset, Random};
-use crate::op::{BceLogits, Gather, MAX_CHUNKS, Mse, Tick};
+use crate::op::{BceLogits, Gather, MAX_CHUNKS, Mse, Scale, Tick};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::{Class, Shape, TensorId, TensorType, pack_rows};
 
@@ -155,19 +155,25 @@ impl Recipe<'_> {
         };
         graph.set_label("noise");
         let noisy = noise::record(graph, self.preset, phase, clean, indices, noise_clock)?;
+        let seed = key(self.preset.train.seed);
+        let random = Random { seed, stream: phase.stream(), rows: indices, clock: noise_clock };
         let mode = match phase {
-            Phase::Training => {
-                let seed = key(self.preset.train.seed);
-                Mode::Training(Random { seed, stream: phase.stream(), rows: indices, clock })
-            }
-            Phase::Validation => Mode::Inference,
+            Phase::Training => Mode::Training(random),
+            Phase::Validation => Mode::Validation(random),
         };
-        let output = self.architecture.record(graph, noisy, mode)?.output;
+        let network = self.architecture.record(graph, noisy, mode)?;
         graph.set_label("loss");
-        let mut objective = Objective::new(match self.preset.train.loss {
-            Loss::Mse => graph.apply_one(Mse, &[output, clean])?,
-            Loss::Bce => graph.apply_one(BceLogits, &[output, clean])?,
-        });
+        let mut reconstruction = match self.preset.train.loss {
+            Loss::Mse => graph.apply_one(Mse, &[network.output, clean])?,
+            Loss::Bce => graph.apply_one(BceLogits, &[network.output, clean])?,
+        };
+        if network.gaussian.is_some() {
+            // The bound on the likelihood has the sum over a picture, not its mean.
+            let pixels = self.architecture.input.iter().product::<usize>();
+            reconstruction = graph.apply_one(Scale { factor: pixels as f32 }, &[reconstruction])?;
+        }
+        let mut objective = Objective::new(reconstruction);
+        objective.add_code_penalties(graph, self.preset, &network, noisy, random)?;
         objective.add_weight_penalties(graph, self.preset, self.architecture)?;
         Ok(objective)
     }
