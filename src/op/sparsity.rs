@@ -139,7 +139,7 @@ impl Op for SparsityKlBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (r, scale, rho) = (call.input(0), call.input(1)[0] * self.weight, self.target);
         for (dr, &r) in call.output(0).iter_mut().zip(r) {
-            let inside = r >= MARGIN && r <= 1.0 - MARGIN;
+            let inside = (MARGIN..=1.0 - MARGIN).contains(&r);
             *dr = if inside { scale * ((1.0 - rho) / (1.0 - r) - rho / r) } else { 0.0 };
         }
         true
