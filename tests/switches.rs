@@ -119,6 +119,8 @@ fn pictures() -> Dataset {
         names: (0..4).map(|i| format!("#{i}")).collect(),
         groups: None,
         labels: None,
+        attributes: None,
+        category: None,
         skipped: Vec::new(),
         ignored: 0,
         origin: "generated".to_owned(),
