@@ -1,7 +1,7 @@
 //! The gradient of an activation's gradient with respect to the activation's output: for penalties of a Jacobian.
 
 use super::activation::elementwise;
-use super::{Activation, Case, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use super::{Activation, Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Shader, Target, Variant};
@@ -66,10 +66,18 @@ fn case(kind: Activation, dims: &[usize]) -> Case {
     Case::new(format!("{kind:?} {dims:?}"), ActivateCurvature { kind }, inputs)
 }
 
+/// An ELU whose output is 0, where the slope's slope jumps.
+fn at_the_kink() -> Case {
+    let ones = (TensorType::f32([3]), Values::Exact(vec![1.0; 3]));
+    let y = (TensorType::f32([3]), Values::Exact(vec![-0.5, 0.0, 0.5]));
+    let op = ActivateCurvature { kind: Activation::ELU };
+    Case::new("at the kink", op, vec![ones.clone(), ones, y])
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let shapes: [&[usize]; 3] = [&[1], &[65], &[3, 5, 7, 11]];
     let all = Activation::NONLINEAR.iter().flat_map(|&kind| shapes.map(|dims| case(kind, dims)));
-    all.chain([case(Activation::Sigmoid, &[4_194_305]).large()]).collect()
+    all.chain([at_the_kink(), case(Activation::Sigmoid, &[4_194_305]).large()]).collect()
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

@@ -1,12 +1,12 @@
 //! The sparsity penalty: the KL divergence of mean activations from a target, and its gradient.
 
-use super::{Activation, Case, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use super::{Activation, Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 
-/// Activations are kept this far from 0 and 1; beyond it the penalty is flat.
+/// Activations are kept this far from 0 and 1, as far as f32 can say it; beyond it the penalty is flat.
 const MARGIN: f32 = 1e-6;
 
 /// `y = weight * sum over j of rho ln(rho / r_j) + (1 - rho) ln((1 - rho) / (1 - r_j))`, a scalar (Ng, “Sparse
@@ -30,7 +30,7 @@ pub struct SparsityKlBackward {
 }
 
 fn clamp(r: f64) -> f64 {
-    r.clamp(f64::from(MARGIN), 1.0 - f64::from(MARGIN))
+    r.clamp(f64::from(MARGIN), f64::from(1.0 - MARGIN))
 }
 
 impl SparsityKl {
@@ -162,12 +162,20 @@ impl Op for SparsityKlBackward {
 
 const UNITS: [usize; 4] = [1, 63, 65, 300];
 
+/// The least and the greatest activation that is not clamped, and two that are.
+fn margins() -> (TensorType, Values) {
+    let (least, greatest) = (f64::from(MARGIN), f64::from(1.0 - MARGIN));
+    (TensorType::f32([4]), Values::Exact(vec![0.0, least, greatest, 1.0]))
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let case = |units| {
         let op = SparsityKl { target: 0.05, weight: 0.3 };
         Case::new(format!("{units}"), op, vec![reals([units], 0.01, 0.9)]).with_gradients([0])
     };
-    UNITS.map(case).into()
+    let op = SparsityKl { target: 0.05, weight: 0.3 };
+    let at_the_margins = Case::new("at the margins", op, vec![margins()]);
+    UNITS.map(case).into_iter().chain([at_the_margins]).collect()
 }
 
 pub(super) fn backward_cases() -> Vec<Case> {
@@ -175,7 +183,9 @@ pub(super) fn backward_cases() -> Vec<Case> {
         let op = SparsityKlBackward { target: 0.05, weight: 0.3 };
         Case::new(format!("{units}"), op, vec![reals([units], 0.01, 0.9), reals([], 0.5, 2.0)])
     };
-    UNITS.map(case).into_iter().chain([case(4_194_305).large()]).collect()
+    let op = SparsityKlBackward { target: 0.05, weight: 0.3 };
+    let at_the_margins = Case::new("at the margins", op, vec![margins(), reals([], 0.5, 2.0)]);
+    UNITS.map(case).into_iter().chain([at_the_margins, case(4_194_305).large()]).collect()
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

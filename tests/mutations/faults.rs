@@ -1,6 +1,6 @@
 //! What a planted fault is, and where the tables of them are.
 
-use super::{convolutions, elementwise, noise, pooling, reductions};
+use super::{codes, convolutions, elementwise, noise, pooling, reductions};
 
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +81,7 @@ pub(crate) const fn of_without(
 
 /// Every file with its faults.
 pub(crate) fn all() -> impl Iterator<Item = &'static FileFaults> {
-    [elementwise::FAULTS, noise::FAULTS, reductions::FAULTS, pooling::FAULTS, convolutions::FAULTS]
+    [elementwise::FAULTS, noise::FAULTS, codes::FAULTS, reductions::FAULTS, pooling::FAULTS, convolutions::FAULTS]
         .into_iter()
         .flatten()
 }

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod codes;
 mod convolutions;
 mod elementwise;
 mod faults;
