@@ -27,6 +27,14 @@ impl Shape {
         self.0.len()
     }
 
+    /// The index along each axis of the element at this position, row-major; none for a scalar.
+    pub fn coordinates(&self, element: usize) -> Vec<usize> {
+        let mut left = element;
+        let mut at: Vec<usize> = self.0.iter().rev().map(|&n| (left % n.max(1), left /= n.max(1)).0).collect();
+        at.reverse();
+        at
+    }
+
     /// The contiguous axis; 1 for a scalar.
     pub fn last(&self) -> usize {
         self.0.last().copied().unwrap_or(1)
@@ -300,5 +308,12 @@ mod tests {
         assert_eq!(Shape::from([]).len(), 1);
         assert_eq!(TensorType::f32([]).size_bytes(), 4);
         assert_eq!(Shape::from([2, 3]).to_string(), "2x3");
+    }
+
+    #[test]
+    fn coordinates_count_row_by_row() {
+        assert_eq!(Shape::from([2, 3, 4]).coordinates(23), [1, 2, 3]);
+        assert_eq!(Shape::from([2, 3, 4]).coordinates(5), [0, 1, 1]);
+        assert_eq!(Shape::from([]).coordinates(0), [0usize; 0]);
     }
 }

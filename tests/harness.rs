@@ -7,7 +7,7 @@ use degrain::graph::{Op, Signature};
 use degrain::kernel::{Binding, Launch, Shader, Target, Variant};
 use degrain::op::{Case, Values};
 use degrain::tensor::{Array, TensorType};
-use degrain::validate::{BareKernel, Filter, KernelCase, Report, Subject, Suite};
+use degrain::validate::{BareKernel, Filter, KernelCase, Report, Subject, Suite, missing_adapter};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 degrain::parameter_block! {
@@ -231,8 +231,7 @@ fn main() -> std::process::ExitCode {
     ];
     let found = adapters();
     if found.is_empty() {
-        let required = std::env::var("DEGRAIN_REQUIRE_GPU").is_ok_and(|value| value == "1");
-        trials.push(Trial::test("gpu", || Err(Failed::from("no adapter"))).with_ignored_flag(!required));
+        trials.push(missing_adapter("gpu"));
     }
     type Test = fn(&Adapter, bool) -> Result<(), Failed>;
     let tests: [(&str, Test); 4] = [

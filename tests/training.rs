@@ -8,7 +8,8 @@ use degrain::gpu::adapters;
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer, Weights};
-use libtest_mimic::{Arguments, Failed, Trial};
+use degrain::validate::missing_adapter;
+use libtest_mimic::{Arguments, Trial};
 use std::path::Path;
 
 const PRESET: &str = r#"
@@ -261,7 +262,6 @@ fn main() -> std::process::ExitCode {
         ("a_loss_that_is_not_finite_ends_the_run", a_loss_that_is_not_finite_ends_the_run),
     ];
     let found = adapters();
-    let required = std::env::var("DEGRAIN_REQUIRE_GPU").is_ok_and(|v| v == "1");
     let mut trials = Vec::new();
     for (name, test) in tests {
         let cpu: Open = Box::new(Session::cpu);
@@ -270,9 +270,7 @@ fn main() -> std::process::ExitCode {
             Ok(())
         }));
         if found.is_empty() {
-            let missing =
-                || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
-            trials.push(Trial::test(format!("gpu::{name}"), missing).with_ignored_flag(!required));
+            trials.push(missing_adapter(format!("gpu::{name}")));
         }
         for (i, adapter) in found.iter().cloned().enumerate() {
             let gpu: Open = Box::new(move || Session::gpu(adapter.open(true).unwrap()));

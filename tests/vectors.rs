@@ -6,6 +6,7 @@
 
 use degrain::gpu::{Adapter, adapters};
 use degrain::session::Session;
+use degrain::validate::missing_adapter;
 use degrain::validate::vectors::{self, Direction, Outcome, REFERENCE, VectorResult};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeSet;
@@ -38,7 +39,6 @@ fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     let found = adapters();
-    let required = std::env::var("DEGRAIN_REQUIRE_GPU").is_ok_and(|v| v == "1");
     for fixture in FIXTURES {
         let name = fixture.name;
         trials.push(Trial::test(format!("cpu::{name}"), move || all_pass(&fixture, Session::cpu())));
@@ -46,9 +46,7 @@ fn main() -> std::process::ExitCode {
             every_array_is_compared(&fixture)
         }));
         if found.is_empty() {
-            let missing =
-                || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
-            trials.push(Trial::test(format!("gpu::{name}"), missing).with_ignored_flag(!required));
+            trials.push(missing_adapter(format!("gpu::{name}")));
         }
         for (i, adapter) in found.iter().enumerate() {
             for checked in [true, false] {

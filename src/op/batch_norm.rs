@@ -1,7 +1,7 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) with given statistics, its gradient, and what training records.
 
 use super::conv2d::reals;
-use super::moments::{SHAPES, chunk_len, infer_channels};
+use super::moments::{SHAPES, by_element_and_by_quad, chunk_len, infer_channels};
 use super::sum_rows::{matrix, split_rows};
 use super::{Activation, Case, Moments, MovingAverage, activation, conv_kernels, expect_inputs, expect_same};
 use crate::cpu::vector::wide;
@@ -118,13 +118,9 @@ impl Op for BatchNorm {
             bindings: (0..5).map(Binding::Input).chain([Binding::Output(0)]).collect(),
             workgroups: linear_grid(items, 64),
         };
-        let plain = launch(Shader { name: "batch_norm", files: FILES }, elements);
-        let mut variants = vec![Variant::single("plain", elements as f64, plain)];
-        if conv_kernels::reads_pairs(target) && columns.is_multiple_of(4) {
-            let quads = launch(Shader { name: "batch_norm_quads", files: QUADS }, elements / 4);
-            variants.push(Variant::single("quads", elements as f64 / 2.0, quads));
-        }
-        variants
+        let plain = Shader { name: "batch_norm", files: FILES };
+        let quads = Shader { name: "batch_norm_quads", files: QUADS };
+        by_element_and_by_quad(launch, plain, quads, [rows, columns], target)
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

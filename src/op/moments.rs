@@ -183,13 +183,9 @@ impl Op for MomentsBackward {
             bindings: (0..4).map(Binding::Input).chain([Binding::Output(0)]).collect(),
             workgroups: linear_grid(items, 64),
         };
-        let plain = launch(Shader { name: "moments_backward", files: FILES }, elements);
-        let mut variants = vec![Variant::single("plain", elements as f64, plain)];
-        if conv_kernels::reads_pairs(target) && columns.is_multiple_of(4) {
-            let quads = launch(Shader { name: "moments_backward_quads", files: QUADS }, elements / 4);
-            variants.push(Variant::single("quads", elements as f64 / 2.0, quads));
-        }
-        variants
+        let plain = Shader { name: "moments_backward", files: FILES };
+        let quads = Shader { name: "moments_backward_quads", files: QUADS };
+        by_element_and_by_quad(launch, plain, quads, [rows, columns], target)
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -269,6 +265,23 @@ pub(super) const SHAPES: [&[usize]; 13] = [
     &[3, 9, 9, 36],
     &[300, 68],
 ];
+
+/// A kernel that takes an element at a time and, where it can run and pays, one that takes four of a row. `launch` is
+/// given the shader and its number of items.
+pub(super) fn by_element_and_by_quad(
+    launch: impl Fn(Shader, usize) -> Launch,
+    plain: Shader,
+    quads: Shader,
+    [rows, columns]: [usize; 2],
+    target: &Target,
+) -> Vec<Variant> {
+    let elements = rows * columns;
+    let mut variants = vec![Variant::single("plain", elements as f64, launch(plain, elements))];
+    if conv_kernels::reads_pairs(target) && columns.is_multiple_of(4) {
+        variants.push(Variant::single("quads", elements as f64 / 2.0, launch(quads, elements / 4)));
+    }
+    variants
+}
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |label: &str, dims: &[usize], values: Values| {

@@ -21,7 +21,6 @@ pub fn test_main(suite: &Suite) -> ExitCode {
 pub fn trials(suite: &Suite) -> Vec<Trial> {
     let mut trials = Vec::new();
     let adapters = adapters();
-    let required = std::env::var(REQUIRE_GPU).is_ok_and(|value| value == "1");
     for (i, adapter) in adapters.iter().enumerate() {
         eprintln!("gpu {i}: {} ({}, {})", adapter.name(), adapter.backend(), adapter.driver());
     }
@@ -34,9 +33,7 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
             trials.push(Trial::test(format!("cpu::{}", op.name), move || run(&cpu, Subject::cpu())));
         }
         if adapters.is_empty() {
-            let missing =
-                || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
-            trials.push(Trial::test(format!("gpu::{}", op.name), missing).with_ignored_flag(!required));
+            trials.push(missing_adapter(format!("gpu::{}", op.name)));
         }
         for (i, adapter) in adapters.iter().enumerate() {
             for checked in [true, false] {
@@ -48,6 +45,14 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
         }
     }
     trials
+}
+
+/// What stands for a trial that needs an adapter where there is none: reported as ignored, or failed where the
+/// environment has `DEGRAIN_REQUIRE_GPU=1`.
+pub fn missing_adapter(name: impl Into<String>) -> Trial {
+    let required = std::env::var(REQUIRE_GPU).is_ok_and(|value| value == "1");
+    let missing = || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
+    Trial::test(name, missing).with_ignored_flag(!required)
 }
 
 /// Whether the CPU executor has a kernel for an op; else it runs the reference, and a trial would show nothing.

@@ -15,28 +15,10 @@ mod table;
 mod tape;
 mod windows;
 
+pub use super::case::Direction;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use std::fmt;
 use std::path::Path;
-
-/// Which pass of an op was compared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
-    /// The outputs.
-    Forward,
-    /// The gradients under the case's upstream gradient.
-    Backward,
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Forward => "forward",
-            Self::Backward => "backward",
-        })
-    }
-}
 
 /// What came of one comparison.
 #[derive(Clone, PartialEq, Debug)]

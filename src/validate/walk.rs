@@ -177,7 +177,7 @@ impl Walker<'_> {
             let tolerance = self.options.bounds.of(reference.tolerances[o], expected);
             let found = compare(expected, &got, tolerance, reference.magnitudes[o].as_ref());
             if let Some(failure) = &found.failure {
-                let at = found.mismatch.as_ref().map_or(String::new(), |m| coordinates(m.index, &output_types[o]));
+                let at = found.mismatch.as_ref().map_or(String::new(), |m| place(m.index, &output_types[o]));
                 self.fail(format!("output {o}{at}, {failure}"), found.mismatch.clone());
             }
             if found.ratio > total.ratio || (total.ratio == 0.0 && found.tolerance > total.tolerance) {
@@ -213,14 +213,14 @@ impl Walker<'_> {
             let ty = &signature.outputs[o];
             let untouched = |(a, b): (&u32, &u32)| *a == FILLS[0] && *b == FILLS[1];
             if let Some(index) = first.iter().zip(second).position(untouched) {
-                let at = coordinates(index, ty);
+                let at = place(index, ty);
                 // It comes before what the comparison says: the value there is no result at all.
                 self.failure = Some((format!("output {o}{at}, element {index} was never written"), None));
                 return Ok(());
             }
             if let Some(index) = first.iter().zip(second).position(|(a, b)| a != b) {
                 let value = |words: &[u32]| Array::from_words(&words[index..=index], &TensorType::f32([1])).f64()[0];
-                let (a, b, at) = (value(first), value(second), coordinates(index, ty));
+                let (a, b, at) = (value(first), value(second), place(index, ty));
                 self.fail(format!("output {o}{at}, element {index} is {a:e} in one run and {b:e} in the next"), None);
             }
         }
@@ -373,13 +373,6 @@ fn scratch(step: &Step) -> Vec<(Storage, usize)> {
 }
 
 /// ` at [b, h, w, c]` of an element, where the tensor has axes to speak of.
-fn coordinates(index: usize, ty: &TensorType) -> String {
-    let dims = ty.shape.dims();
-    if dims.len() < 2 {
-        return String::new();
-    }
-    let mut left = index;
-    let mut at: Vec<usize> = dims.iter().rev().map(|&n| (left % n.max(1), left /= n.max(1)).0).collect();
-    at.reverse();
-    format!(" at {at:?}")
+fn place(index: usize, ty: &TensorType) -> String {
+    if ty.shape.rank() < 2 { String::new() } else { format!(" at {:?}", ty.shape.coordinates(index)) }
 }

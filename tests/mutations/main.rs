@@ -18,7 +18,7 @@ use degrain::gpu::{Adapter, adapters};
 use degrain::graph::Signature;
 use degrain::op::{Case, OPS};
 use degrain::session::Session;
-use degrain::validate::{Direction, check};
+use degrain::validate::{Direction, check, missing_adapter};
 use faults::{Fault, FileFaults, Kind};
 use libtest_mimic::{Arguments, Failed, Trial};
 use mutant::{Mutant, Mutation};
@@ -41,12 +41,10 @@ static SCORES: Mutex<BTreeMap<&str, Score>> = Mutex::new(BTreeMap::new());
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
     let machines: Arc<Vec<Machine>> = Arc::new(adapters().into_iter().map(Machine::new).collect());
-    let required = std::env::var("DEGRAIN_REQUIRE_GPU").is_ok_and(|v| v == "1");
     let on_machines = |name: &str, test: fn(&'static FileFaults, &[Machine]) -> Result<(), Failed>, file| {
         let machines = machines.clone();
         if machines.is_empty() {
-            let missing = || Err("no adapter; on Debian install mesa-vulkan-drivers".into());
-            return Trial::test(name, missing).with_kind("no adapter").with_ignored_flag(!required);
+            return missing_adapter(name).with_kind("no adapter");
         }
         let used = machines.iter().any(|machine| machine.runs(file).next().is_some());
         let trial = Trial::test(name, move || test(file, &machines));

@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use super::case_file::CaseFile;
-use super::layout::{Role, coordinates};
+use super::layout::Role;
 use super::ports::{FileArray, Port};
 use super::table::{VectorOp, find};
 use super::tape::Tape;
@@ -247,10 +247,10 @@ impl Compared {
     }
 
     fn wrong_element(&self, element: usize, wanted: f64, got: f64, allowed: f64) -> String {
-        let (file, place) = (&self.expected.file, coordinates(&self.expected.shape, element));
+        let (file, place) = (&self.expected.file, self.expected.shape.coordinates(element));
         let error = (wanted - got).abs();
         format!(
-            "{file}: element {place}: wanted {wanted:e}, got {got:e}, off by {error:e} where {allowed:e} is allowed"
+            "{file}: element {place:?}: wanted {wanted:e}, got {got:e}, off by {error:e} where {allowed:e} is allowed"
         )
     }
 }

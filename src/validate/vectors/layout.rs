@@ -103,18 +103,6 @@ pub(super) fn permuted(values: &[f64], shape: &Shape, axes: &[usize]) -> Vec<f64
     out
 }
 
-/// The indices along each axis of an element, as `[0, 2, 1, 3]`.
-pub(super) fn coordinates(shape: &Shape, element: usize) -> String {
-    let mut rest = element;
-    let mut indices: Vec<String> = Vec::with_capacity(shape.rank());
-    for extent in shape.dims().iter().rev() {
-        indices.push((rest % (*extent).max(1)).to_string());
-        rest /= (*extent).max(1);
-    }
-    indices.reverse();
-    format!("[{}]", indices.join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,8 +120,6 @@ mod tests {
         assert_eq!(Role::Channels.axes(Layout::Nchw, 3), [0, 2, 1]);
         assert_eq!(Role::DenseWeight.axes(Layout::Nchw, 2), [1, 0]);
         assert_eq!(Role::Kernel.axes(Layout::Nhwc, 4), [0, 1, 2, 3]);
-        assert_eq!(coordinates(&Shape::from([2, 3, 4]), 23), "[1, 2, 3]");
-        assert_eq!(coordinates(&Shape::from([]), 0), "[]");
     }
 
     proptest! {
