@@ -11,9 +11,10 @@
 //! | … | header: JSON ([`Header`]) |
 //! | … | pixels, u8, to the end of the file |
 //!
-//! A file that is damaged, of another version or of an older state of the source counts as absent.
+//! A file that is damaged, of another version or of an older state of the source counts as absent. Pixels are mapped, not
+//! read: memory holds what is in use.
 
-use crate::data::{Dataset, Labels, Skipped, Target, Values};
+use crate::data::{Dataset, Labels, Numbers, Skipped, Target, Values};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -123,16 +124,16 @@ impl Entry {
             return None;
         }
         let mut header = vec![0; usize::try_from(header_len).ok()?];
-        let mut values = vec![0; usize::try_from(values_len).ok()?];
         file.read_exact(&mut header).ok()?;
-        file.read_exact(&mut values).ok()?;
+        let mut values = Numbers::map(&file, PREFIX_BYTES + header.len()).ok()?;
+        values.truncate(usize::try_from(values_len).ok()?);
         if checksum(&header, &values) != u32::from_le_bytes(*crc) {
             return None;
         }
         self.dataset(serde_json::from_slice(&header).ok()?, values)
     }
 
-    fn dataset(&self, header: Header, values: Vec<u8>) -> Option<Dataset> {
+    fn dataset(&self, header: Header, values: Numbers<u8>) -> Option<Dataset> {
         let Header { source, target, stamp, names, labels, skipped, ignored } = header;
         let fits = source == self.source && target == self.target && stamp == self.stamp;
         let whole = values.len() == names.len().checked_mul(target.sample_len())?;

@@ -21,8 +21,8 @@ impl Dataset {
         Self {
             shape: [height, width, 1],
             values: match &self.values {
-                Values::U8(v) => Values::U8(planes(v, height * width, channels)),
-                Values::F32(v) => Values::F32(planes(v, height * width, channels)),
+                Values::U8(v) => Values::U8(planes(v, height * width, channels).into()),
+                Values::F32(v) => Values::F32(planes(v, height * width, channels).into()),
             },
             names: names.map(|(channel, name)| channel_name(name, channel)).collect(),
             groups: Some(of_source(self.groups.as_deref().unwrap_or(&alone))),

@@ -1,6 +1,6 @@
 //! The data set in memory.
 
-use crate::data::{Attributes, Labels, Target, fit};
+use crate::data::{Attributes, Labels, Numbers, Target, fit};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 
@@ -8,9 +8,9 @@ use rayon::prelude::*;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// Pictures: 0 to 255.
-    U8(Vec<u8>),
+    U8(Numbers<u8>),
     /// Floats as their file has them, all finite.
-    F32(Vec<f32>),
+    F32(Numbers<f32>),
 }
 
 impl Values {
@@ -168,8 +168,8 @@ impl Dataset {
         Self {
             shape: self.shape,
             values: match &self.values {
-                Values::U8(v) => Values::U8(rows(v, len, &kept)),
-                Values::F32(v) => Values::F32(rows(v, len, &kept)),
+                Values::U8(v) => Values::U8(rows(v, len, &kept).into()),
+                Values::F32(v) => Values::F32(rows(v, len, &kept).into()),
             },
             names: kept.iter().map(|&i| self.names[i].clone()).collect(),
             groups: self.groups.as_ref().map(|g| rows(g, 1, &kept)),
@@ -196,8 +196,8 @@ impl Dataset {
         target.check()?;
         if self.shape != target.shape() {
             self.values = match &self.values {
-                Values::U8(v) => Values::U8(all(v, self.shape, target)),
-                Values::F32(v) => Values::F32(all(v, self.shape, target)),
+                Values::U8(v) => Values::U8(all(v, self.shape, target).into()),
+                Values::F32(v) => Values::F32(all(v, self.shape, target).into()),
             };
             self.shape = target.shape();
         }
@@ -238,8 +238,8 @@ impl Dataset {
             return mixed(format!("sizes {:?} and {:?} cannot be mixed", self.shape, part.shape));
         }
         match (&mut self.values, part.values) {
-            (Values::U8(all), Values::U8(more)) => all.extend(more),
-            (Values::F32(all), Values::F32(more)) => all.extend(more),
+            (Values::U8(all), Values::U8(more)) => extend(all, &more),
+            (Values::F32(all), Values::F32(more)) => extend(all, &more),
             _ => {
                 return mixed(
                     "8-bit pictures and floats cannot be mixed; save the floats as u8, or all as floats".into(),
@@ -270,6 +270,12 @@ impl Dataset {
         self.from_cache &= part.from_cache;
         Ok(())
     }
+}
+
+fn extend<T: bytemuck::Pod>(all: &mut Numbers<T>, more: &[T]) {
+    let mut numbers = std::mem::replace(all, Vec::new().into()).into_vec();
+    numbers.extend_from_slice(more);
+    *all = numbers.into();
 }
 
 /// Groups of two data sets of which at least one has them: a sample without becomes a group of its own.

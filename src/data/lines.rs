@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path, target: &Target, limit: usize, progress: &dyn Pr
         }
         match count {
             0 => Err("holds no samples".to_string()),
-            _ => Ok(Values::F32(values)),
+            _ => Ok(Values::F32(values.into())),
         }
     };
     values().map_err(|problem| Error::file(path, problem))

@@ -29,7 +29,7 @@ pub fn bundled_quickdraw() -> Result<Dataset> {
     if sheet.width() as usize != COLUMNS * width || (sheet.height() as usize) < names.len().div_ceil(COLUMNS) * height {
         return Err(damaged(format!("the sheet is {}x{}", sheet.width(), sheet.height())));
     }
-    let values = Values::U8(cells(sheet.as_raw(), COLUMNS, SHAPE, names.len()));
+    let values = Values::U8(cells(sheet.as_raw(), COLUMNS, SHAPE, names.len()).into());
     Ok(Dataset {
         labels: Some(Labels::from_names(&categories)),
         origin: "bundled Quick, Draw! drawings".into(),

@@ -41,26 +41,25 @@ impl Rows {
         progress.total(count.saturating_mul(row_bytes));
         let shape = [h as usize, w as usize, c as usize];
         let is_u8 = self.element == Element::U8;
-        let mut values = if is_u8 { Values::U8(Vec::new()) } else { Values::F32(Vec::new()) };
+        let (mut all_bytes, mut all_floats) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < count {
             let rows = (CHUNK_BYTES / row_bytes).max(1).min(count - at);
             let bytes = read_bytes(reader, rows * row_bytes)?;
-            match &mut values {
-                Values::U8(all) => append(all, bytes, shape, target),
-                Values::F32(all) => {
-                    let floats = self.element.floats(&bytes);
-                    if let Some(bad) = floats.iter().position(|x| !x.is_finite()) {
-                        let row = at + bad as u64 / numbers;
-                        return Err(format!("row {row} holds NaN or infinity; all numbers must be finite"));
-                    }
-                    append(all, floats, shape, target);
+            if is_u8 {
+                append(&mut all_bytes, bytes, shape, target);
+            } else {
+                let floats = self.element.floats(&bytes);
+                if let Some(bad) = floats.iter().position(|x| !x.is_finite()) {
+                    let row = at + bad as u64 / numbers;
+                    return Err(format!("row {row} holds NaN or infinity; all numbers must be finite"));
                 }
+                append(&mut all_floats, floats, shape, target);
             }
             progress.advance(rows * row_bytes);
             at += rows;
         }
-        Ok(values)
+        Ok(if is_u8 { Values::U8(all_bytes.into()) } else { Values::F32(all_floats.into()) })
     }
 }
 

@@ -129,11 +129,11 @@ fn open_folder(
     {
         return Ok(arrays);
     }
-    let mut dataset = empty(target);
+    let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped.clone_from(&listing.skipped);
     dataset.ignored = listing.others.len();
-    let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, picture, path))?;
-    finish(&mut dataset, path, listing.example())?;
+    let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, path))?;
+    finish(&mut dataset, pixels, path, listing.example())?;
     if let Some(entry) = entry.filter(|_| complete) {
         // A cache that cannot be written costs time at the next start, nothing else.
         drop(entry.store(&dataset));
@@ -158,11 +158,11 @@ fn open_archive(
     }
     let contents =
         archive::read(path, packing, &|name: &str, bytes: &[u8]| picture::decode(name, bytes, target), progress)?;
-    let mut dataset = empty(target);
+    let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped = contents.skipped;
     dataset.ignored = contents.ignored;
-    contents.pictures.into_iter().try_for_each(|picture| push(&mut dataset, picture, path))?;
-    finish(&mut dataset, path, contents.example.as_deref())?;
+    contents.pictures.into_iter().try_for_each(|picture| push(&mut dataset, &mut pixels, picture, path))?;
+    finish(&mut dataset, pixels, path, contents.example.as_deref())?;
     if let Some(entry) = entry {
         drop(entry.store(&dataset));
     }
@@ -177,32 +177,32 @@ fn open_picture(path: &Path, target: &Target) -> Result<Dataset> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let pixels = picture::decode(&name, &bytes, target).map_err(|reason| Error::file(path, reason))?;
-    Ok(Dataset { values: Values::U8(pixels), names: vec![name], ..empty(target) })
+    Ok(Dataset { values: Values::U8(pixels.into()), names: vec![name], ..empty(target) })
 }
 
 fn empty(target: &Target) -> Dataset {
-    Dataset::new(target.shape(), Values::U8(Vec::new()), Vec::new())
+    Dataset::new(target.shape(), Values::U8(Vec::new().into()), Vec::new())
 }
 
-fn push(dataset: &mut Dataset, picture: Decoded, source: &Path) -> Result<()> {
-    match (picture.pixels, &mut dataset.values) {
-        (Ok(pixels), Values::U8(values)) => {
-            if values.len() + pixels.len() > MAX_DATASET_BYTES {
+fn push(dataset: &mut Dataset, all: &mut Vec<u8>, picture: Decoded, source: &Path) -> Result<()> {
+    match picture.pixels {
+        Ok(pixels) => {
+            if all.len() + pixels.len() > MAX_DATASET_BYTES {
                 let problem =
                     format!("over {} GiB of pixels; take part of it, or smaller pictures", MAX_DATASET_BYTES >> 30);
                 return Err(Error::file(source, problem));
             }
-            values.extend(pixels);
+            all.extend(pixels);
             dataset.names.push(picture.name);
         }
-        (Ok(_), Values::F32(_)) => {}
-        (Err(reason), _) => dataset.skipped.push(Skipped { path: picture.name, reason }),
+        Err(reason) => dataset.skipped.push(Skipped { path: picture.name, reason }),
     }
     Ok(())
 }
 
-/// Labels from the folders, and an error if there is not one picture.
-fn finish(dataset: &mut Dataset, path: &Path, example: Option<&str>) -> Result<()> {
+/// Pixels, labels from the folders, and an error if there is not one picture.
+fn finish(dataset: &mut Dataset, pixels: Vec<u8>, path: &Path, example: Option<&str>) -> Result<()> {
+    dataset.values = Values::U8(pixels.into());
     dataset.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     if dataset.is_empty() {
         let problem = match (dataset.skipped.first(), example) {

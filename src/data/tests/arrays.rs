@@ -43,7 +43,7 @@ fn shapes_and_types() {
     assert!(!data.sample_f32(2, 0.0, &mut sample) && !data.sample_f32(0, 0.0, &mut [0.0; 3]));
     let big = [1.5f64, -2.0].iter().flat_map(|v| v.to_be_bytes()).collect::<Vec<_>>();
     let data = read(&path(npy(">f8", "(2, 1, 1)", &big)), &Target::new(1, 1, 3)).unwrap();
-    assert_eq!(data.values, Values::F32(vec![1.5, 1.5, 1.5, -2.0, -2.0, -2.0]));
+    assert_eq!(data.values, Values::F32(vec![1.5, 1.5, 1.5, -2.0, -2.0, -2.0].into()));
     assert_eq!(data.range(), (-2.0, 1.5));
 }
 
