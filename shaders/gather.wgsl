@@ -1,8 +1,11 @@
 // A batch of rows from a data set in chunks: x[b] = data[order[clock.row + b]]. A launch sees four of the chunks and writes
 // the rows of the batch that lie in them; those that lie elsewhere are left to the other launches.
+// As a ring, the chunks hold rows in the order itself: x[b] = data[clock.row + b], which is row order[clock.row + b] of a
+// data set that lies elsewhere. Both begin again at the start after order_rows.
 // Bytes are packed four to a word, rows padded to whole words; they become byte / 255 + offset.
 // One invocation writes four neighbouring columns, so that each packed word is read once.
 const BYTES: bool = true;
+const RING: bool = false;
 
 struct Parameters {
     batch: u32,
@@ -40,12 +43,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let b = i / quads;
     if (b >= parameters.batch) { return; }
     let column = (i % quads) * 4u;
-    let row = order[(clock[2] + b) % parameters.order_rows];
-    let number = row / parameters.chunk_rows;
+    let position = (clock[2] + b) % parameters.order_rows;
+    let row = order[position];
+    let place = select(row, position, RING);
+    let number = place / parameters.chunk_rows;
     if (number < parameters.first_chunk || number >= parameters.first_chunk + 4u) { return; }
     let chunk = number - parameters.first_chunk;
     if (column == 0u) { rows[b] = row; }
-    let start = (row % parameters.chunk_rows) * parameters.row_words;
+    let start = (place % parameters.chunk_rows) * parameters.row_words;
     let end = min(column + 4u, parameters.columns);
     if (BYTES) {
         let word = load(chunk, start + column / 4u);

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
 use crate::kernel::{Cost, Target, Variant};
 use crate::tensor::{Class, TensorId, TensorType};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -107,6 +108,30 @@ impl Plan {
     /// Bytes of the tensors in the store that this plan touches.
     pub fn persistent_bytes(&self) -> usize {
         self.persistent().iter().map(|info| info.ty.size_bytes()).sum()
+    }
+
+    /// Bytes that plans hold together which are recorded in one session: the store's tensors, each once, but for those
+    /// that `left_out` names, shared buffers, and a parameter block of at most 256 bytes for each launch.
+    pub fn bytes_together(plans: &[Self], left_out: impl Fn(&str) -> bool) -> usize {
+        let stored: HashMap<&str, usize> = plans
+            .iter()
+            .flat_map(Self::persistent)
+            .filter(|info| !left_out(&info.name))
+            .map(|info| (info.name.as_str(), info.ty.size_bytes().max(4)))
+            .collect();
+        // A session lets the largest slots of all plans share a buffer, then the second largest, and so on.
+        let mut shared: Vec<usize> = Vec::new();
+        for plan in plans {
+            let mut slots = plan.slot_bytes.clone();
+            slots.sort_by_key(|&bytes| std::cmp::Reverse(bytes));
+            shared.resize(shared.len().max(slots.len()), 0);
+            for (most, bytes) in shared.iter_mut().zip(slots) {
+                *most = bytes.max(*most);
+            }
+        }
+        let variants = plans.iter().flat_map(|plan| &plan.steps).filter_map(|step| step.variant.as_ref());
+        let launches: usize = variants.map(|variant| variant.launches.len()).sum();
+        stored.values().sum::<usize>() + shared.iter().sum::<usize>() + 256 * launches
     }
 
     /// The tensors in the store that this plan touches, each once.

@@ -21,11 +21,11 @@ pub trait Backend: Send {
     /// If the device has no room.
     fn allocate(&mut self, name: &str, ty: &TensorType) -> Result<()>;
 
-    /// Overwrites a buffer from its start.
+    /// Overwrites the words of a buffer from word `first` on.
     ///
     /// # Errors
     /// If there is no such buffer, or the device is lost.
-    fn write(&mut self, name: &str, words: &[u32]) -> Result<()>;
+    fn write(&mut self, name: &str, first: usize, words: &[u32]) -> Result<()>;
 
     /// Waits for the device and reads a buffer.
     ///
@@ -207,7 +207,20 @@ impl Session {
         if ty.words() != words.len() {
             return Err(Error::shape(name, format!("{} words ({ty})", ty.words()), format!("{}", words.len())));
         }
-        self.backend.write(name, words)
+        self.backend.write(name, 0, words)
+    }
+
+    /// Writes a part of a tensor, as words, from word `first` on.
+    ///
+    /// # Errors
+    /// If there is no such tensor or the part is not inside of it.
+    pub fn write_part(&mut self, name: &str, first: usize, words: &[u32]) -> Result<()> {
+        let ty = self.ty(name)?;
+        if first.checked_add(words.len()).is_none_or(|end| end > ty.words()) {
+            let got = format!("{} words from word {first} on", words.len());
+            return Err(Error::shape(name, format!("a part of {} words ({ty})", ty.words()), got));
+        }
+        self.backend.write(name, first, words)
     }
 
     /// Writes a tensor as the reference has it; reals are rounded.

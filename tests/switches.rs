@@ -141,7 +141,7 @@ fn train(preset: &Preset) -> Weights {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(&folder.path().join("run")).unwrap();
     let split = Split { train: (0..4).collect(), held_out: Vec::new() };
-    let options = TrainOptions { init: None, log_every: 100 };
+    let options = TrainOptions { log_every: 100, ..TrainOptions::default() };
     let mut trainer = Trainer::start(preset, &pictures(), &split, Session::cpu(), run, &options).unwrap();
     trainer.run(&mut Quiet).unwrap();
     Weights::read(&folder.path().join("run/last.safetensors")).unwrap()
@@ -306,7 +306,7 @@ fn validation_loss(changes: &[&str]) -> (f64, f64) {
     let still = ["train.lr=1e-30", "train.epochs=1", "train.val=0.5"];
     let preset = preset(&[&still[..], changes].concat());
     let split = Split { train: vec![0, 1], held_out: vec![2, 3] };
-    let options = TrainOptions { init: None, log_every: 100 };
+    let options = TrainOptions { log_every: 100, ..TrainOptions::default() };
     let mut trainer = Trainer::start(&preset, &pictures(), &split, Session::cpu(), run, &options).unwrap();
     let outcome = trainer.run(&mut Quiet).unwrap();
     (outcome.train_loss.unwrap(), outcome.val_loss.unwrap())

@@ -88,7 +88,7 @@ fn preset(changes: &[&str]) -> Preset {
 }
 
 fn options() -> TrainOptions {
-    TrainOptions { init: None, log_every: 3 }
+    TrainOptions { log_every: 3, ..TrainOptions::default() }
 }
 
 fn train(session: Session, changes: &[&str], folder: &Path) -> Outcome {
@@ -248,9 +248,46 @@ fn a_loss_that_is_not_finite_ends_the_run(open: &Open) {
     assert!(message.contains("step") && message.contains("--lr"), "{message}");
 }
 
+/// Pictures that stream through a ring give the bits of those that lie on the device, also after a stop within an epoch,
+/// and the limit is kept.
+fn streams_what_does_not_fit(open: &Open) {
+    let data = pictures(640);
+    let (held_out, rows): (Vec<u32>, Vec<u32>) = (0..640).partition(|i| i % 9 == 4);
+    let split = Split { train: rows, held_out };
+    let preset = preset(&["train.epochs=2"]);
+    let folder = tempfile::tempdir().unwrap();
+    let begin = |name: &str, device_memory: Option<u64>| {
+        let run = RunDir::create(&folder.path().join(name)).unwrap();
+        Trainer::start(&preset, &data, &split, open(), run, &TrainOptions { device_memory, ..options() })
+    };
+    let resident = begin("resident", None).unwrap().run(&mut StopAt(u64::MAX, 0)).unwrap();
+    assert!(!resident.streamed);
+    let limit = resident.peak_device_bytes - 60_000;
+
+    let streamed = begin("streamed", Some(limit)).unwrap().run(&mut StopAt(u64::MAX, 0)).unwrap();
+    assert!(streamed.streamed && streamed.peak_device_bytes <= limit, "{streamed:?}, not within {limit} bytes");
+    let state = |name: &str| std::fs::read(folder.path().join(name).join("state.safetensors")).unwrap();
+    let losses = |name: &str| losses(&folder.path().join(name));
+    assert_eq!(losses("resident").len(), 144);
+    assert_eq!(losses("streamed"), losses("resident"));
+    assert_eq!(streamed.val_loss, resident.val_loss);
+    assert!(state("streamed") == state("resident"), "the states differ");
+
+    let mut trainer = begin("stopped", Some(limit)).unwrap();
+    assert_eq!(trainer.run(&mut StopAt(40, 0)).unwrap().ending, Ending::Interrupted);
+    drop(trainer);
+    let run = RunDir::open(&folder.path().join("stopped")).unwrap();
+    let again = TrainOptions { device_memory: Some(limit), ..options() };
+    Trainer::resume(&preset, &data, &split, open(), run, &again).unwrap().run(&mut StopAt(u64::MAX, 0)).unwrap();
+    assert_eq!(losses("stopped"), losses("resident"));
+
+    let problem = begin("small", Some(1000)).err().unwrap().to_string();
+    assert!(problem.starts_with("--device-memory: a step takes") && problem.contains("or more"), "{problem}");
+}
+
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [Test; 9] = [
+    let tests: [Test; 10] = [
         ("learns", learns),
         ("repeats_itself", repeats_itself),
         ("resumes_as_if_never_stopped", resumes_as_if_never_stopped),
@@ -259,6 +296,7 @@ fn main() -> std::process::ExitCode {
         ("agrees_with_the_cpu", agrees_with_the_cpu),
         ("fusion_changes_nothing", fusion_changes_nothing),
         ("stops_early_and_keeps_the_best", stops_early_and_keeps_the_best),
+        ("streams_what_does_not_fit", streams_what_does_not_fit),
         ("a_loss_that_is_not_finite_ends_the_run", a_loss_that_is_not_finite_ends_the_run),
     ];
     let found = adapters();

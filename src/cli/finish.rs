@@ -48,6 +48,8 @@ pub(super) struct RunSummary {
     pub(super) images_per_second: f64,
     seconds_to_first_step: Option<f64>,
     peak_device_bytes: u64,
+    /// Whether the pictures streamed to the device, as they did not fit there.
+    streamed: bool,
     train_pictures: usize,
     held_out_pictures: usize,
     skipped_pictures: usize,
@@ -84,6 +86,7 @@ impl Finish<'_> {
             images_per_second: self.outcome.images_per_second,
             seconds_to_first_step: self.seconds_to_first_step,
             peak_device_bytes: self.outcome.peak_device_bytes,
+            streamed: self.outcome.streamed,
             train_pictures: self.split.train.len(),
             held_out_pictures: self.split.held_out.len(),
             skipped_pictures: self.data.skipped.len(),

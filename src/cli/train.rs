@@ -80,7 +80,11 @@ fn tell(run: &RunDir, device: &str, console: &Console) {
 }
 
 fn options(flags: &Flags) -> TrainOptions {
-    TrainOptions { init: flags.init.clone(), log_every: flags.log_every.unwrap_or(LOG_EVERY) }
+    TrainOptions {
+        init: flags.init.clone(),
+        log_every: flags.log_every.unwrap_or(LOG_EVERY),
+        device_memory: flags.device_memory,
+    }
 }
 
 fn train(
@@ -93,6 +97,8 @@ fn train(
 ) -> Result<Ending> {
     if trainer.is_finished() {
         console.note("this run is finished");
+    } else if trainer.streams() {
+        console.note("the pictures do not fit on the device beside the step: they stream to it");
     }
     let (outcome, seconds_to_first_step) = {
         let guard = Guard::new()?;

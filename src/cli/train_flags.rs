@@ -82,6 +82,9 @@ pub(super) struct Flags {
     /// Log the loss every N steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) log_every: Option<u64>,
+    /// Most memory on the device, such as 512M or 4G; pictures that do not fit stream to it [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(super) device_memory: Option<u64>,
     /// Write TensorBoard logs (not available yet)
     #[arg(long)]
     tensorboard: bool,
@@ -209,6 +212,23 @@ fn apply(preset: &mut Preset, overrides: &[Override], settings: &[String]) -> Re
     })
 }
 
+/// A number of bytes with an optional unit: K, M, G or T for powers of 1024, with or without B or iB behind it.
+fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
+    let problem = || format!("{text:?} is no size in bytes, such as 512M or 4G");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.trim_end().parse().map_err(|_| problem())?;
+    let shift = match text.get(digits.len()..).unwrap_or_default().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(problem()),
+    };
+    let bytes = number.checked_mul(1 << shift).filter(|&bytes| bytes > 0);
+    bytes.ok_or_else(problem)
+}
+
 /// A path that means the same from any folder.
 fn absolute(source: &str) -> Result<String> {
     if source.starts_with(BUNDLED) {
@@ -261,6 +281,17 @@ mod tests {
         assert_eq!(Preset::from_toml(&preset.to_toml().unwrap(), "x".as_ref()).unwrap(), preset);
         let message = flags("--set data.channel_rows=true").preset().unwrap_err().to_string();
         assert!(message.starts_with("data.channel_rows: makes grey pictures, but data.channels is 3"), "{message}");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(flags("--device-memory 64M").device_memory, Some(64 << 20));
+        for (text, bytes) in [("1", 1), ("2k", 2048), ("3GiB", 3 << 30), ("5 MB", 5 << 20), ("1T", 1 << 40)] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "-1M", "1.5G", "0", "7X", "99999999999T"] {
+            assert!(parse_bytes(text).unwrap_err().contains("is no size in bytes"), "{text}");
+        }
     }
 
     #[test]

@@ -116,9 +116,9 @@ impl Backend for CpuProgram {
         Ok(())
     }
 
-    fn write(&mut self, name: &str, words: &[u32]) -> Result<()> {
+    fn write(&mut self, name: &str, first: usize, words: &[u32]) -> Result<()> {
         let buffer = self.named(name)?;
-        self.buffers[buffer].copy_from_slice(words);
+        self.buffers[buffer][first..first + words.len()].copy_from_slice(words);
         Ok(())
     }
 

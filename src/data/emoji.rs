@@ -34,7 +34,11 @@ pub fn bundled_emoji() -> Result<Dataset> {
         groups: Some(groups),
         labels: Some(Labels::from_names(&categories)),
         origin: "bundled Noto Emoji".into(),
-        ..Dataset::new([SIDE, SIDE, 3], Values::U8(cells(sheet.as_raw(), COLUMNS, [SIDE, SIDE, 3], names.len()).into()), names)
+        ..Dataset::new(
+            [SIDE, SIDE, 3],
+            Values::U8(cells(sheet.as_raw(), COLUMNS, [SIDE, SIDE, 3], names.len()).into()),
+            names,
+        )
     })
 }
 

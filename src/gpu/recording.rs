@@ -209,9 +209,9 @@ impl Backend for GpuProgram {
         Ok(())
     }
 
-    fn write(&mut self, name: &str, words: &[u32]) -> Result<()> {
+    fn write(&mut self, name: &str, first: usize, words: &[u32]) -> Result<()> {
         let buffer = self.named(name)?.buffer.clone();
-        self.write_buffer(&buffer, words)
+        self.write_buffer(&buffer, first, words)
     }
 
     fn read(&mut self, name: &str) -> Result<Vec<u32>> {
@@ -292,7 +292,7 @@ impl Backend for GpuProgram {
 
     fn write_storage(&mut self, program: ProgramId, storage: &Storage, words: &[u32]) -> Result<()> {
         let buffer = self.buffer_of(program, storage)?.clone();
-        self.write_buffer(&buffer, words)
+        self.write_buffer(&buffer, 0, words)
     }
 
     fn clear(&mut self) -> Result<()> {
@@ -314,11 +314,12 @@ impl GpuProgram {
         }
     }
 
-    fn write_buffer(&mut self, buffer: &wgpu::Buffer, words: &[u32]) -> Result<()> {
+    fn write_buffer(&mut self, buffer: &wgpu::Buffer, first: usize, words: &[u32]) -> Result<()> {
         // In parts: each one is staged in host memory until the next submit.
         const PART: usize = 16 << 20;
         for (part, words) in words.chunks(PART / 4).enumerate() {
-            self.gpu.queue.write_buffer(buffer, (part * PART) as u64, bytemuck::cast_slice(words));
+            let offset = (4 * first + part * PART) as u64;
+            self.gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(words));
             if words.len() == PART / 4 {
                 self.gpu.queue.submit([]);
                 self.wait_for(None)?;

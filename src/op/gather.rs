@@ -15,6 +15,9 @@ const LAUNCH_CHUNKS: usize = 4;
 /// Row `i` of the batch is row `order[clock.row + i]` of the data set; bytes become `x / 255 + offset`, reals are
 /// taken as they are.
 ///
+/// As a ring it is row `clock.row + i` of the chunks, which then hold, in the order's order, as many rows of a data set
+/// that lies elsewhere as the order has entries.
+///
 /// Inputs: order `u32[rows]`, clock, then one to [`MAX_CHUNKS`] chunks (N_c, D) of one type, each but the last with
 /// as many rows as the first. Outputs: the batch in the given shape, and the data set's row behind each of its
 /// rows, which keys random numbers. Positions past the end of the order begin again at its start.
@@ -26,13 +29,18 @@ pub struct Gather {
     pub batch: usize,
     /// Added to bytes after the division by 255.
     pub offset: f32,
+    /// Whether the chunks are a ring.
+    pub ring: bool,
 }
 
 impl Gather {
-    /// The data set's row for each row of the batch.
-    fn rows<'a>(&self, order: &'a [u32], clock: &[u32]) -> impl Iterator<Item = u32> + 'a {
-        let first = clock[2] as usize;
-        (0..self.batch).map(move |i| order[(first + i) % order.len()])
+    /// For each row of the batch the data set's row, and the row of the chunks.
+    fn rows<'a>(&self, order: &'a [u32], clock: &[u32]) -> impl Iterator<Item = (u32, usize)> + 'a {
+        let (first, ring) = (clock[2] as usize, self.ring);
+        (0..self.batch).map(move |i| {
+            let position = (first + i) % order.len();
+            (order[position], if ring { position } else { order[position] as usize })
+        })
     }
 }
 
@@ -74,7 +82,7 @@ impl Op for Gather {
             bindings.extend((first..first + LAUNCH_CHUNKS).map(|c| Binding::Input(2 + c.min(chunks - 1))));
             Launch {
                 shader: Shader { name: "gather", files: &[include_str!("../../shaders/gather.wgsl")] },
-                constants: vec![("BYTES", Constant::Bool(bytes))],
+                constants: vec![("BYTES", Constant::Bool(bytes)), ("RING", Constant::Bool(self.ring))],
                 parameters: vec![
                     ("batch", self.batch.into()),
                     ("columns", columns.into()),
@@ -93,12 +101,12 @@ impl Op for Gather {
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
-        let rows: Vec<u32> = self.rows(inputs[0].u32(), inputs[1].u32()).collect();
         let per_chunk = signature.inputs[2].shape.dims()[0];
         let d = self.sample.len();
-        for (b, &row) in rows.iter().enumerate() {
-            let chunk = inputs[2 + row as usize / per_chunk];
-            let start = row as usize % per_chunk * d;
+        for (b, (row, place)) in self.rows(inputs[0].u32(), inputs[1].u32()).enumerate() {
+            outputs[1].u32_mut()[b] = row;
+            let chunk = inputs[2 + place / per_chunk];
+            let start = place % per_chunk * d;
             for (j, x) in outputs[0].f64_mut()[b * d..][..d].iter_mut().enumerate() {
                 *x = match chunk {
                     Array::U8(bytes) => f64::from(bytes[start + j]) / 255.0 + f64::from(self.offset),
@@ -106,27 +114,25 @@ impl Op for Gather {
                 };
             }
         }
-        outputs[1].u32_mut().copy_from_slice(&rows);
     }
 
     fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let per_chunk = signature.inputs[2].shape.dims()[0];
         let d = self.sample.len();
         let mut rows = std::mem::take(&mut call.outputs[1]);
-        for (slot, row) in rows.iter_mut().zip(self.rows(call.inputs[0], call.inputs[1])) {
-            *slot = row;
-        }
         let inputs = call.inputs;
-        for (&row, batch) in rows.iter().zip(call.output(0).chunks_exact_mut(d)) {
-            let chunk = inputs[2 + row as usize / per_chunk];
-            let row = row as usize % per_chunk;
+        let places = rows.iter_mut().zip(self.rows(inputs[0], inputs[1]));
+        for ((slot, (row, place)), batch) in places.zip(call.output(0).chunks_exact_mut(d)) {
+            *slot = row;
+            let chunk = inputs[2 + place / per_chunk];
+            let place = place % per_chunk;
             if signature.inputs[2].dtype == DType::U8 {
-                let bytes = bytemuck::cast_slice::<u32, u8>(&chunk[row * d.div_ceil(4)..][..d.div_ceil(4)]);
+                let bytes = bytemuck::cast_slice::<u32, u8>(&chunk[place * d.div_ceil(4)..][..d.div_ceil(4)]);
                 for (x, &byte) in batch.iter_mut().zip(bytes) {
                     *x = f32::from(byte) / 255.0 + self.offset;
                 }
             } else {
-                batch.copy_from_slice(bytemuck::cast_slice(&chunk[row * d..][..d]));
+                batch.copy_from_slice(bytemuck::cast_slice(&chunk[place * d..][..d]));
             }
         }
         call.outputs[1] = std::mem::take(&mut rows);
@@ -141,7 +147,9 @@ impl Op for Gather {
 pub(super) fn cases() -> Vec<Case> {
     let order = |rows: u32| Values::Words((0..rows).rev().collect());
     let clock = |row: u32| (Tick::clock(), Values::Words(vec![9, 0, row, 0]));
-    let op = |d: usize, batch: usize| Gather { sample: [d].into(), batch, offset: -0.5 };
+    let op = |d: usize, batch: usize| Gather { sample: [d].into(), batch, offset: -0.5, ring: false };
+    let ring = |d: usize, batch: usize| Gather { ring: true, ..op(d, batch) };
+    let elsewhere = |rows: u32| Values::Words((0..rows).map(|p| (p * 7919 + 5) % 100_003).collect());
     let bytes = |n: usize, d: usize| (TensorType::u8([n, d]), Values::Integers(0, 256));
     let reals = |n: usize, d: usize| (TensorType::f32([n, d]), Values::Uniform(-1.0, 1.0));
     let n = |rows: usize| TensorType::u32([rows]);
@@ -166,6 +174,12 @@ pub(super) fn cases() -> Vec<Case> {
             op(3, 9),
             [vec![(n(9), order(9)), clock(0)], vec![reals(2, 3); 4], vec![reals(1, 3)]].concat(),
         ),
+        Case::new("ring of bytes", ring(5, 4), vec![(n(6), elsewhere(6)), clock(1), bytes(6, 5)]),
+        Case::new(
+            "ring in five chunks, past its end",
+            ring(7, 9),
+            [vec![(n(9), elsewhere(9)), clock(13)], vec![reals(2, 7); 4], vec![reals(1, 7)]].concat(),
+        ),
         Case::new("large", op(1, 4_194_305), vec![(n(9), order(9)), clock(2), bytes(9, 1)]).large(),
     ]
 }
@@ -173,8 +187,9 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
     let (columns, per_chunk, chunks) = (draw.channels(), draw.extent(), draw.from(1..=2 * LAUNCH_CHUNKS + 1));
     let rows = per_chunk * (chunks - 1) + draw.from(1..=per_chunk);
-    let (batch, bytes) = (draw.extent(), draw.flag());
-    let order = Values::Words((0..rows).map(|_| draw.from(0..rows) as u32).collect());
+    let (batch, bytes, ring) = (draw.extent(), draw.flag(), draw.flag());
+    let highest = if ring { 1 << 30 } else { rows };
+    let order = Values::Words((0..rows).map(|_| draw.from(0..highest) as u32).collect());
     let clock = Values::Words(vec![draw.from(0..=u32::MAX), 0, draw.from(0..rows) as u32, 0]);
     let mut inputs = vec![(TensorType::u32([rows]), order), (Tick::clock(), clock)];
     inputs.extend((0..chunks).map(|c| {
@@ -184,6 +199,7 @@ pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
             false => (TensorType::f32([n, columns]), Values::Uniform(-1.0, 1.0)),
         }
     }));
-    let op = Gather { sample: [columns].into(), batch, offset: draw.from(-1.0..1.0) };
-    Ok(Case::new(format!("{batch} of {rows} rows of {columns} in {chunks} chunks"), op, inputs))
+    let op = Gather { sample: [columns].into(), batch, offset: draw.from(-1.0..1.0), ring };
+    let kind = if ring { "a ring of " } else { "" };
+    Ok(Case::new(format!("{batch} of {kind}{rows} rows of {columns} in {chunks} chunks"), op, inputs))
 }

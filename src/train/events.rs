@@ -10,6 +10,16 @@ pub struct TrainOptions {
     pub init: Option<PathBuf>,
     /// Most steps between two readings of the losses; they do not change what is computed.
     pub log_every: u64,
+    /// Most bytes of buffers on the device. Pictures that do not fit beside the step stream to it; they do so too where
+    /// they exceed what the device can bind. It does not change what is computed.
+    pub device_memory: Option<u64>,
+}
+
+impl Default for TrainOptions {
+    /// Drawn weights, losses read every 20 steps or more often, and as much memory as the device gives.
+    fn default() -> Self {
+        Self { init: None, log_every: 20, device_memory: None }
+    }
 }
 
 /// What happens during training.
@@ -87,4 +97,6 @@ pub struct Outcome {
     pub seconds_to_first_step: Option<f64>,
     /// All buffers on the device.
     pub peak_device_bytes: u64,
+    /// Whether the pictures streamed to the device, as they do not fit there.
+    pub streamed: bool,
 }

@@ -2,15 +2,18 @@
 
 pub mod atomic_file;
 pub mod checkpoint;
+mod device_data;
 pub mod events;
 pub mod inference;
 mod noise;
 mod objective;
 mod optimizer;
+mod placement;
 mod program;
 mod rate;
 pub mod row_log;
 pub mod run_dir;
+mod source;
 mod state;
 mod steps;
 pub mod synthetic;

@@ -1,16 +1,16 @@
 //! What a run records: the training step and the validation step, as graphs over tensors that share one store.
 
+use super::device_data::DeviceData;
 use super::noise;
 use super::objective::Objective;
 use super::optimizer;
-use crate::data::{Dataset, Values};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::kernel::Target;
 use crate::model::{Architecture, Loss, Mode, Preset, Random};
-use crate::op::{BceLogits, Gather, MAX_CHUNKS, Mse, Scale, Tick};
+use crate::op::{BceLogits, Gather, Mse, Scale, Tick};
 use crate::plan::{Plan, PlanOptions};
-use crate::tensor::{Class, Shape, TensorId, TensorType, pack_rows};
+use crate::tensor::{Class, TensorId, TensorType};
 
 /// Losses that the device keeps until the host reads them.
 pub(super) const HISTORY: usize = 1024;
@@ -44,6 +44,10 @@ pub(super) mod names {
     }
     /// The product of Nadam's schedule, which all parameters share.
     pub(crate) const NADAM_PRODUCT: &str = "train.nadam_product";
+    /// The data set's row of each picture of the ring, where pictures stream through one.
+    pub(crate) const RING: &str = "data.rows";
+    /// What the names of a data set's tensors begin with.
+    pub(crate) const DATA: &str = "data.";
     pub(crate) fn chunk(number: usize) -> String {
         format!("data.{number}")
     }
@@ -75,52 +79,11 @@ impl Phase {
     }
 }
 
-/// A data set as the device holds it: rows of bytes or reals in one to [`MAX_CHUNKS`] buffers.
-pub(super) struct ResidentData {
-    sample: Shape,
-    types: Vec<TensorType>,
-}
-
-impl ResidentData {
-    /// How `rows` samples of this kind are split over buffers.
-    ///
-    /// # Errors
-    /// If they do not fit the device.
-    pub(super) fn new(sample: [usize; 3], rows: usize, bytes: bool, target: Option<&Target>) -> Result<Self> {
-        let columns: usize = sample.iter().product();
-        let ty = |rows: usize| if bytes { TensorType::u8([rows, columns]) } else { TensorType::f32([rows, columns]) };
-        let row_bytes = ty(1).size_bytes() as u64;
-        let per_chunk = target.map_or(rows, |t| (t.max_binding_bytes / row_bytes) as usize).clamp(1, rows.max(1));
-        if rows.div_ceil(per_chunk) > MAX_CHUNKS {
-            let fit = per_chunk * MAX_CHUNKS;
-            let problem = format!("{rows} pictures exceed the device's buffers, which hold {fit}: use --limit {fit}");
-            return Err(Error::setting("data", problem));
-        }
-        let types = (0..rows).step_by(per_chunk).map(|first| ty(per_chunk.min(rows - first))).collect();
-        Ok(Self { sample: sample[..].into(), types })
-    }
-
-    /// The words of each chunk.
-    pub(super) fn chunks<'a>(&'a self, data: &'a Dataset) -> impl Iterator<Item = (String, Vec<u32>)> + 'a {
-        let columns = self.sample.len();
-        let mut first = 0;
-        self.types.iter().enumerate().map(move |(c, ty)| {
-            let range = first * columns..(first + ty.shape.dims()[0]) * columns;
-            first += ty.shape.dims()[0];
-            let words = match &data.values {
-                Values::U8(bytes) => pack_rows(&bytes[range], columns),
-                Values::F32(reals) => bytemuck::cast_slice(&reals[range]).to_vec(),
-            };
-            (names::chunk(c), words)
-        })
-    }
-}
-
 /// Everything that the graphs of one run depend on.
 pub(super) struct Recipe<'a> {
     pub(super) preset: &'a Preset,
     pub(super) architecture: &'a Architecture,
-    pub(super) data: &'a ResidentData,
+    pub(super) data: &'a DeviceData,
 }
 
 impl Recipe<'_> {
@@ -187,13 +150,18 @@ impl Recipe<'_> {
         order_rows: usize,
     ) -> Result<(TensorId, TensorId)> {
         graph.set_label("batch");
-        let order = graph.persistent(Class::Input, &names::order(phase), TensorType::u32([order_rows]))?;
+        let (name, entries) = match self.data.ring_rows() {
+            Some(rows) => (names::RING.to_owned(), rows),
+            None => (names::order(phase), order_rows),
+        };
+        let order = graph.persistent(Class::Input, &name, TensorType::u32([entries]))?;
         let mut inputs = vec![order, clock];
-        for (c, ty) in self.data.types.iter().enumerate() {
+        for (c, ty) in self.data.chunks().iter().enumerate() {
             inputs.push(graph.persistent(Class::Input, &names::chunk(c), ty.clone())?);
         }
-        let offset = self.preset.data.offset as f32;
-        let outputs = graph.apply(Gather { sample: self.data.sample.clone(), batch, offset }, &inputs)?;
+        let (sample, offset) = (self.data.sample().clone(), self.preset.data.offset as f32);
+        let op = Gather { sample, batch, offset, ring: self.data.ring_rows().is_some() };
+        let outputs = graph.apply(op, &inputs)?;
         Ok((outputs[0], outputs[1]))
     }
 
@@ -217,7 +185,7 @@ pub(super) fn key(seed: u64) -> u32 {
 /// If the preset cannot work, or a tensor exceeds the limits.
 pub fn step_plan(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<Plan> {
     let architecture = preset.architecture()?;
-    let data = ResidentData::new(architecture.input, batch, true, target)?;
+    let data = DeviceData::resident(architecture.input, batch, true, target)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
     Plan::new(&graph, PlanOptions { target, fuse: true, variant: None })
@@ -231,35 +199,4 @@ pub fn step_plan(preset: &Preset, batch: usize, target: Option<&Target>) -> Resu
 pub fn step_bytes(preset: &Preset, batch: usize) -> Result<u64> {
     let plan = step_plan(preset, batch, None)?;
     Ok((plan.temporary_bytes() + plan.persistent_bytes()) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use super::*;
-
-    #[test]
-    fn data_past_the_binding_limit_is_split_into_chunks() {
-        let target = Target { max_binding_bytes: 1000, ..Target::DEFAULT_LIMITS };
-        let count = 1100;
-        let bytes = Values::U8((0..count * 7).map(|i| (i % 251) as u8).collect());
-        let reals = Values::F32((0..count * 7).map(|i| i as f32).collect());
-        // Rows of 7 bytes are padded to 8.
-        for (values, row_bytes, per_chunk) in [(bytes, 8, 125), (reals, 28, 35)] {
-            let data = Dataset::new([1, 7, 1], values, vec![String::new(); count]);
-            let is_bytes = matches!(data.values, Values::U8(_));
-            let resident = ResidentData::new(data.shape, count, is_bytes, Some(&target)).unwrap();
-            assert!(resident.types.iter().all(|ty| ty.size_bytes() <= 1000), "{:?}", resident.types);
-            let chunks: Vec<(String, Vec<u32>)> = resident.chunks(&data).collect();
-            assert_eq!(chunks.len(), count.div_ceil(per_chunk));
-            let whole = ResidentData::new(data.shape, count, is_bytes, None).unwrap();
-            let words: Vec<u32> = chunks.into_iter().flat_map(|(_, words)| words).collect();
-            assert_eq!(words.len() * 4, count * row_bytes);
-            assert_eq!(vec![(names::chunk(0), words)], whole.chunks(&data).collect::<Vec<_>>());
-            let most = per_chunk * MAX_CHUNKS;
-            assert!(ResidentData::new(data.shape, most, is_bytes, Some(&target)).is_ok());
-            let error = ResidentData::new(data.shape, most + 1, is_bytes, Some(&target)).err().unwrap().to_string();
-            assert!(error.contains(&format!("use --limit {most}")), "{error}");
-        }
-    }
 }

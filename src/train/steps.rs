@@ -2,6 +2,7 @@
 
 use super::program::{Phase, Recipe};
 use crate::error::Result;
+use crate::graph::Graph;
 use crate::session::{ProgramId, Session};
 
 /// Recorded steps of one phase: over a whole batch, and over the short one at the end of an epoch.
@@ -23,12 +24,20 @@ impl Steps {
         drop_last: bool,
     ) -> Result<Self> {
         let batch = recipe.preset.train.batch;
-        let left = if drop_last && order_rows >= batch { 0 } else { order_rows % batch };
-        let rows = order_rows / batch * batch + left;
+        let [whole, short] = sizes(batch, order_rows, drop_last);
+        let rows = rows(batch, order_rows, drop_last);
         let mut record = |size: usize| session.record(&recipe.graph(phase, size, rows, order_rows)?);
-        let whole = if order_rows >= batch { Some(record(batch)?) } else { None };
-        let short = if left > 0 { Some((record(left)?, left)) } else { None };
+        let whole = whole.map(&mut record).transpose()?;
+        let short = short.map(|size| Ok::<_, crate::Error>((record(size)?, size))).transpose()?;
         Ok(Self { batch, rows, whole, short })
+    }
+
+    /// The graphs that [`Steps::record`] records.
+    pub(super) fn graphs(recipe: &Recipe<'_>, phase: Phase, order_rows: usize, drop_last: bool) -> Result<Vec<Graph>> {
+        let batch = recipe.preset.train.batch;
+        let rows = rows(batch, order_rows, drop_last);
+        let graph = |size: usize| recipe.graph(phase, size, rows, order_rows);
+        sizes(batch, order_rows, drop_last).into_iter().flatten().map(graph).collect()
     }
 
     pub(super) fn per_epoch(&self) -> u64 {
@@ -44,4 +53,17 @@ impl Steps {
             _ => None,
         }
     }
+}
+
+/// Sizes of the whole batch and of the short one at the end, where there are such.
+fn sizes(batch: usize, order_rows: usize, drop_last: bool) -> [Option<usize>; 2] {
+    let whole = (order_rows >= batch).then_some(batch);
+    let left = order_rows % batch;
+    [whole, (left > 0 && !(drop_last && whole.is_some())).then_some(left)]
+}
+
+/// Rows of an epoch that are used.
+fn rows(batch: usize, order_rows: usize, drop_last: bool) -> usize {
+    let [_, short] = sizes(batch, order_rows, drop_last);
+    order_rows / batch * batch + short.unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! A preset's training step on synthetic pictures: for validation and profiles, where no data set is at hand.
 
-use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
+use super::device_data::DeviceData;
+use super::program::{HISTORY, Phase, Recipe, names};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::Target;
@@ -35,7 +36,7 @@ pub struct SyntheticLoss {
 /// If the preset cannot work, or its pictures do not fit the target.
 pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<SyntheticStep> {
     let architecture = preset.architecture()?;
-    let data = ResidentData::new(architecture.input, batch, true, target)?;
+    let data = DeviceData::resident(architecture.input, batch, true, target)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
     Ok(SyntheticStep { graph, values: values(preset, &architecture, batch) })
@@ -47,7 +48,7 @@ pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) ->
 /// If the preset cannot work.
 pub fn synthetic_loss(preset: &Preset, batch: usize) -> Result<SyntheticLoss> {
     let architecture = preset.architecture()?;
-    let data = ResidentData::new(architecture.input, batch, true, None)?;
+    let data = DeviceData::resident(architecture.input, batch, true, None)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let mut graph = Graph::new();
     let clock = graph.persistent(Class::State, &names::clock(Phase::Training), Tick::clock())?;

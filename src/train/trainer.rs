@@ -3,19 +3,22 @@
 use super::checkpoint::Weights;
 use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
 use super::objective::Part;
-use super::program::{HISTORY, Phase, Recipe, ResidentData, names};
+use super::placement::Placement;
+use super::program::{HISTORY, Phase, Recipe, names};
 use super::rate;
 use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
+use super::source::{Resident, Source, Streamed};
 use super::state::{self, Progress};
 use super::steps::Steps;
-use crate::data::{Dataset, Split, Values};
+use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Preset};
 use crate::session::Session;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 use rand::seq::SliceRandom;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often progress is told and losses are read, unless that would be more than every `log_every` steps.
@@ -27,8 +30,8 @@ pub struct Trainer {
     architecture: Architecture,
     session: Session,
     run: RunDir,
-    train_order: Vec<u32>,
-    held_out: usize,
+    split: Split,
+    source: Box<dyn Source>,
     training: Steps,
     validation: Option<Steps>,
     progress: Progress,
@@ -69,9 +72,8 @@ impl Trainer {
         }
         given.map_or(Ok(()), Weights::finish)?;
         // The first weights are saved too: a run that is killed at once resumes from the same ones.
-        let rows = [trainer.train_order.len(), trainer.held_out];
         state::start_optimizer(&mut trainer.session, &preset.train, &trainer.architecture)?;
-        trainer.save_state(rows)?;
+        trainer.save_state()?;
         Ok(trainer)
     }
 
@@ -93,7 +95,7 @@ impl Trainer {
         }
         let progress = Progress::read(&state)?;
         let mut trainer = Self::new(preset, data, split, session, run, options, progress)?;
-        let rows = [trainer.train_order.len(), trainer.held_out];
+        let rows = trainer.rows();
         state::load(&mut trainer.session, &preset.train, &trainer.architecture, &state, rows)?;
         Ok(trainer)
     }
@@ -116,9 +118,16 @@ impl Trainer {
         if split.train.is_empty() {
             return Err(Error::setting("data", "has no picture to train on"));
         }
-        let bytes = matches!(data.values, Values::U8(_));
-        let resident = ResidentData::new(data.shape, data.len(), bytes, session.target())?;
-        let recipe = Recipe { preset, architecture: &architecture, data: &resident };
+        let placement = Placement {
+            preset,
+            architecture: &architecture,
+            values: &data.values,
+            rows: data.len(),
+            split,
+            limit: options.device_memory,
+        };
+        let placed = placement.choose(&session)?;
+        let recipe = Recipe { preset, architecture: &architecture, data: &placed };
         let drop_last = preset.train.drop_last;
         let training = Steps::record(&mut session, &recipe, Phase::Training, split.train.len(), drop_last)?;
         let held_out = split.held_out.len();
@@ -127,12 +136,10 @@ impl Trainer {
         } else {
             None
         };
-        for (name, words) in resident.chunks(data) {
-            session.write_words(&name, &words)?;
-        }
-        if held_out > 0 {
-            session.write_words(&names::order(Phase::Validation), &split.held_out)?;
-        }
+        let source: Box<dyn Source> = match placed.ring_rows() {
+            Some(_) => Box::new(Streamed::new(placed, data.values.clone())),
+            None => Box::new(Resident::upload(&mut session, &placed, &data.values)?),
+        };
         Ok(Self {
             // Rows past the saved state are dropped: their steps are run again.
             steps_csv: RowLog::resume(&run.file(run_dir::STEPS), progress.step)?,
@@ -141,8 +148,8 @@ impl Trainer {
             architecture,
             session,
             run,
-            train_order: split.train.clone(),
-            held_out,
+            split: split.clone(),
+            source,
             training,
             validation,
             progress,
@@ -163,6 +170,11 @@ impl Trainer {
     /// Whether there is nothing left to do.
     pub fn is_finished(&self) -> bool {
         self.progress.stopped || self.progress.step >= self.total_steps()
+    }
+
+    /// Whether the pictures stream to the device, as they do not fit there.
+    pub fn streams(&self) -> bool {
+        self.source.is_streamed()
     }
 
     /// The session and the run folder.
@@ -215,31 +227,36 @@ impl Trainer {
             images_per_second: pictures as f64 / time.as_secs_f64().max(1e-9),
             seconds_to_first_step: self.seconds_to_first_step,
             peak_device_bytes: self.session.allocated_bytes() as u64,
+            streamed: self.source.is_streamed(),
         })
     }
 
-    /// Uploads the order of the epoch under way: drawn from the seed and the epoch's number alone.
+    /// Begins the epoch under way in its order, which is drawn from the seed and the epoch's number alone.
     fn begin_epoch(&mut self) -> Result<()> {
-        let mut order = self.train_order.clone();
+        let mut order = self.split.train.clone();
         if self.preset.train.shuffle {
             let mut generator = ChaCha12Rng::seed_from_u64(self.preset.train.seed);
             generator.set_stream(self.progress.epoch + 1);
             order.shuffle(&mut generator);
         }
-        self.session.write_words(&names::order(Phase::Training), &order)
+        self.source.begin(&mut self.session, Phase::Training, order.into())
     }
 
     /// Runs some steps of the epoch under way and reads their losses.
     fn advance(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let Some((program, size, follow)) = self.training.at(self.progress.row as usize) else {
+        let begin = Instant::now();
+        let row = self.progress.row as usize;
+        let Some((program, size, follow)) = self.training.at(row) else {
             return Err(Error::Training { step: self.progress.step, problem: "no batch is left".to_owned() });
         };
+        let ready = self.source.prepare(&mut self.session, row)?.saturating_sub(row) / size;
         let left = self.total_steps() - self.progress.step;
-        let count = self.group().min(follow as u64).min(left).min(self.log_every).min(HISTORY as u64) as usize;
-        let begin = Instant::now();
+        let most = left.min(self.log_every).min(HISTORY as u64).min(follow.min(ready).max(1) as u64);
+        let count = self.group().min(most) as usize;
         let (steps, train) = (self.total_steps(), &self.preset.train);
         rate::write(&mut self.session, train, &self.progress, count, steps)?;
         self.session.run(program, count)?;
+        self.source.look_ahead(&mut self.session)?;
         let losses = self.session.read(&names::losses(Phase::Training))?;
         let elapsed = begin.elapsed();
         self.epoch_time += elapsed;
@@ -346,12 +363,15 @@ impl Trainer {
 
     fn validate_with(&mut self, steps: &Steps) -> Result<(Option<f64>, [Option<f64>; Part::ALL.len()])> {
         self.session.write_words(&names::clock(Phase::Validation), &[0; 4])?;
+        self.source.begin(&mut self.session, Phase::Validation, Arc::from(&self.split.held_out[..]))?;
         let (mut row, mut step, mut sum) = (0, 0, 0.0);
         let mut parts = [0.0; Part::ALL.len()];
         while row < steps.rows {
             let Some((program, size, follow)) = steps.at(row) else { break };
-            let count = follow.min(HISTORY);
+            let ready = self.source.prepare(&mut self.session, row)?.saturating_sub(row) / size;
+            let count = follow.min(HISTORY).min(ready.max(1));
             self.session.run(program, count)?;
+            self.source.look_ahead(&mut self.session)?;
             let losses = self.session.read(&names::losses(Phase::Validation))?;
             sum += (step..step + count).map(|s| f64::from(losses[s % HISTORY])).sum::<f64>() * size as f64;
             parts = self.add_parts(Phase::Validation, parts, step, count, size)?;
@@ -391,13 +411,18 @@ impl Trainer {
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.steps_csv.sync()?;
         self.metrics_csv.sync()?;
-        let rows = [self.train_order.len(), self.held_out];
-        self.save_state(rows)?;
+        self.save_state()?;
         observer.event(&Event::Saved { step: self.progress.step });
         Ok(())
     }
 
-    fn save_state(&mut self, rows: [usize; 2]) -> Result<()> {
+    /// Pictures that are trained on and held out.
+    fn rows(&self) -> [usize; 2] {
+        [self.split.train.len(), self.split.held_out.len()]
+    }
+
+    fn save_state(&mut self) -> Result<()> {
+        let rows = self.rows();
         let Self { session, preset, architecture, run, progress, .. } = self;
         state::save(session, &preset.train, architecture, run, progress, rows)
     }

@@ -9,7 +9,7 @@ fn still_epoch(preset: &Preset) -> degrain::train::EpochRow {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(&folder.path().join("run")).unwrap();
     let split = Split { train: (0..4).collect(), held_out: Vec::new() };
-    let options = TrainOptions { init: None, log_every: 100 };
+    let options = TrainOptions { log_every: 100, ..TrainOptions::default() };
     let mut trainer = Trainer::start(preset, &pictures(), &split, Session::cpu(), run, &options).unwrap();
     trainer.run(&mut Quiet).unwrap();
     let rows = read_rows(&folder.path().join("run/metrics.csv")).unwrap();
