@@ -1,6 +1,6 @@
-// What the adaptive optimisers share: bindings, the bias correction, and the loop over elements. The file joined
-// after this one defines update(i, ...). A workgroup takes 512 neighbouring elements, 8 per invocation, so that the
-// two exponentials of the bias correction are paid once for eight.
+// One tensor's update by an optimiser with two moments. Joined with bias_correction.wgsl before and, behind, a rule:
+// update(element, correction). A workgroup takes 512 neighbouring elements, 8 per invocation, so that the two exponentials
+// of the bias correction are paid once for eight.
 struct Parameters {
     elements: u32,
     beta1: f32,
@@ -11,19 +11,18 @@ struct Parameters {
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read> clock: array<u32>;
-@group(0) @binding(3) var<storage, read> learning_rate: array<f32>;
-@group(0) @binding(4) var<storage, read_write> parameter: array<f32>;
-@group(0) @binding(5) var<storage, read_write> first_moment: array<f32>;
-@group(0) @binding(6) var<storage, read_write> second_moment: array<f32>;
+@group(0) @binding(2) var<storage, read_write> parameter: array<f32>;
+@group(0) @binding(3) var<storage, read_write> first_moment: array<f32>;
+@group(0) @binding(4) var<storage, read_write> second_moment: array<f32>;
+@group(0) @binding(5) var<storage, read> clock: array<u32>;
+@group(0) @binding(6) var<storage, read> learning_rate: array<f32>;
+@group(0) @binding(7) var<storage, read> weights: array<f32>; // Nadam's; the other rules do not read them
 
-// 1 - beta^t. The difference cancels for small t log(beta), where its series (eight terms) is exact to rounding.
-fn bias_correction(log_beta: f32) -> f32 {
-    let t = f32(clock[0]) + f32(clock[1]) * 4294967296.0 + 1.0;
-    let x = t * log_beta;
-    let tail = 1.0 + x / 5.0 * (1.0 + x / 6.0 * (1.0 + x / 7.0 * (1.0 + x / 8.0)));
-    let series = -x * (1.0 + x / 2.0 * (1.0 + x / 3.0 * (1.0 + x / 4.0 * tail)));
-    return select(1.0 - exp(max(x, -87.0)), series, x > -0.5);
+struct Element {
+    parameter: f32,
+    gradient: f32,
+    first: f32,
+    second: f32,
 }
 
 @compute @workgroup_size(64)
@@ -33,6 +32,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let start = (group.y * groups.x + group.x) * 512u + lane;
     for (var k = 0u; k < 8u; k++) {
         let i = start + k * 64u;
-        if (i < parameters.elements) { update(i, correction); }
+        if (i >= parameters.elements) { return; }
+        let updated = update(Element(parameter[i], gradient[i], first_moment[i], second_moment[i]), correction);
+        parameter[i] = updated.parameter;
+        first_moment[i] = updated.first;
+        second_moment[i] = updated.second;
     }
 }

@@ -36,6 +36,7 @@ mod reparameterise;
 mod reshape;
 mod rmsprop;
 mod scale;
+mod several;
 mod sgd;
 mod sparsity;
 mod sum_rows;
@@ -77,6 +78,7 @@ pub use reparameterise::{Reparameterise, ReparameteriseBackward};
 pub use reshape::Reshape;
 pub use rmsprop::{RmsProp, RmsPropConvention};
 pub use scale::Scale;
+pub use several::{Rule, SEVERAL, Several};
 pub use sgd::{Sgd, SgdConvention};
 pub use sparsity::{SparsityKl, SparsityKlBackward};
 pub use sum_rows::SumRows;
@@ -119,7 +121,9 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "activate_backward", cases: activation::backward_cases, random: activation::random_backward },
     OpEntry { name: "activate_curvature", cases: curvature::cases, random: curvature::random },
     OpEntry { name: "adam", cases: adam::cases, random: adam::random },
+    OpEntry { name: "adam_several", cases: adam::several_cases, random: adam::random_several },
     OpEntry { name: "adamax", cases: adamax::cases, random: adamax::random },
+    OpEntry { name: "adamax_several", cases: adamax::several_cases, random: adamax::random_several },
     OpEntry { name: "add", cases: add::cases, random: add::random },
     OpEntry { name: "avg_pool2d", cases: avg_pool2d::cases, random: avg_pool2d::random },
     OpEntry { name: "avg_pool2d_backward", cases: avg_pool2d::backward_cases, random: avg_pool2d::random_backward },
@@ -148,6 +152,7 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "mse", cases: mse::cases, random: mse::random },
     OpEntry { name: "mse_backward", cases: mse::backward_cases, random: mse::random_backward },
     OpEntry { name: "nadam", cases: nadam::cases, random: nadam::random },
+    OpEntry { name: "nadam_several", cases: nadam::several_cases, random: nadam::random_several },
     OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases, random: nadam::random_schedule },
     OpEntry { name: "norm_penalty", cases: norm_penalty::cases, random: norm_penalty::random },
     OpEntry {
@@ -165,8 +170,10 @@ pub const OPS: &[OpEntry] = &[
         random: reparameterise::random_backward,
     },
     OpEntry { name: "rmsprop", cases: rmsprop::cases, random: rmsprop::random },
+    OpEntry { name: "rmsprop_several", cases: rmsprop::several_cases, random: rmsprop::random_several },
     OpEntry { name: "scale", cases: scale::cases, random: scale::random },
     OpEntry { name: "sgd", cases: sgd::cases, random: sgd::random },
+    OpEntry { name: "sgd_several", cases: sgd::several_cases, random: sgd::random_several },
     OpEntry { name: "sparsity_kl", cases: sparsity::cases, random: sparsity::random },
     OpEntry { name: "sparsity_kl_backward", cases: sparsity::backward_cases, random: sparsity::random_backward },
     OpEntry { name: "sum_rows", cases: sum_rows::cases, random: sum_rows::random },

@@ -1,5 +1,6 @@
 //! Adam, and what the adaptive optimisers share.
 
+use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Tick, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
@@ -46,7 +47,11 @@ impl Op for Adam {
     }
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[include_str!("../../shaders/optimizer.wgsl"), include_str!("../../shaders/adam.wgsl")];
+        let files = &[
+            include_str!("../../shaders/bias_correction.wgsl"),
+            include_str!("../../shaders/optimizer.wgsl"),
+            include_str!("../../shaders/adam.wgsl"),
+        ];
         let keras = vec![("KERAS", Constant::Bool(self.convention == AdamConvention::Keras))];
         let shader = Shader { name: "adam", files };
         vec![moments_variant(shader, keras, [self.beta1, self.beta2], self.epsilon, signature)]
@@ -88,6 +93,19 @@ impl Op for Adam {
     }
 }
 
+impl Rule for Adam {
+    const NAME: &'static str = "adam_several";
+
+    fn kernel(&self) -> Shader {
+        let files = &[
+            include_str!("../../shaders/bias_correction.wgsl"),
+            include_str!("../../shaders/optimizer_six.wgsl"),
+            include_str!("../../shaders/adam.wgsl"),
+        ];
+        Shader { name: "adam_six", files }
+    }
+}
+
 /// Parameter, m and the second moment are replaced.
 pub(super) const MOMENTS_IN_PLACE: &[(usize, usize)] = &[(0, 0), (1, 2), (2, 3)];
 
@@ -113,7 +131,8 @@ pub(super) fn infer_moments(op: &str, inputs: &[TensorType]) -> Result<Vec<Tenso
     Ok(vec![inputs[0].clone(), inputs[0].clone(), inputs[0].clone()])
 }
 
-/// The launch of an optimiser with two moments.
+/// The launch of an optimiser with two moments. Its last binding is the last input: Nadam's weights, or the learning rate
+/// again where a rule has none.
 pub(super) fn moments_variant(
     shader: Shader,
     constants: Vec<(&'static str, Constant)>,
@@ -136,13 +155,14 @@ pub(super) fn moments_variant(
         ],
         bindings: vec![
             Binding::Input(1),
-            Binding::Input(4),
-            Binding::Input(5),
             Binding::Output(0),
             Binding::Output(1),
             Binding::Output(2),
+            Binding::Input(4),
+            Binding::Input(5),
+            Binding::Input(signature.inputs.len() - 1),
         ],
-        workgroups: linear_grid(elements, 512),
+        workgroups: linear_grid(elements, GROUP_ELEMENTS),
     };
     Variant::single("plain", elements as f64, launch)
 }
@@ -169,7 +189,7 @@ pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32,
 /// Inputs of an optimiser: moments as they are after some steps, at several points in time.
 pub(super) fn moments_cases(case: impl Fn(String, Vec<(TensorType, Values)>) -> Case) -> Vec<Case> {
     let clocks = [[0, 0, 0, 0], [1, 0, 64, 0], [49, 0, 0, 0], [700, 0, 0, 0], [100_000, 0, 0, 0], [5, 1, 0, 0]];
-    let shapes: [&[usize]; 6] = [&[1], &[511], &[2], &[3, 3, 7, 5], &[513], &[1025]];
+    let shapes: [&[usize]; 6] = [&[1], &[511], &[512], &[3, 3, 7, 5], &[513], &[1025]];
     std::iter::zip(clocks, shapes)
         .map(|(clock, dims)| {
             let inputs = vec![
@@ -196,8 +216,25 @@ pub(super) fn cases() -> Vec<Case> {
     settings.into_iter().chain(large).flat_map(of).collect()
 }
 
-pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+pub(super) fn several_cases() -> Vec<Case> {
+    let of = |convention| {
+        let rule = Adam { beta1: 0.9, beta2: 0.999, epsilon: 0.01, convention };
+        several::cases(rule, &moments_cases(|label, inputs| Case::new(format!("{convention:?} {label}"), rule, inputs)))
+    };
+    [AdamConvention::Keras, AdamConvention::Torch].into_iter().flat_map(of).collect()
+}
+
+fn random_rule(draw: &mut super::Draw) -> Adam {
     let convention = draw.one_of(&[AdamConvention::Keras, AdamConvention::Torch]);
-    let op = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention };
-    Ok(Case::new(format!("{convention:?}"), op, draw.moments()))
+    Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention }
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let op = random_rule(draw);
+    Ok(Case::new(format!("{:?}", op.convention), op, draw.moments()))
+}
+
+pub(super) fn random_several(draw: &mut super::Draw) -> Result<Case> {
+    let rule = random_rule(draw);
+    several::random(draw, rule, |draw| Ok(Case::new("one", rule, draw.moments())))
 }

@@ -2,6 +2,7 @@
 
 use super::Case;
 use super::adam::{MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step};
+use super::several::{self, Rule};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Constant, Shader, Target, Variant};
@@ -46,7 +47,11 @@ impl Op for Adamax {
     }
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[include_str!("../../shaders/optimizer.wgsl"), include_str!("../../shaders/adamax.wgsl")];
+        let files = &[
+            include_str!("../../shaders/bias_correction.wgsl"),
+            include_str!("../../shaders/optimizer.wgsl"),
+            include_str!("../../shaders/adamax.wgsl"),
+        ];
         let keras = vec![("KERAS", Constant::Bool(self.convention == AdamaxConvention::Keras))];
         let shader = Shader { name: "adamax", files };
         vec![moments_variant(shader, keras, [self.beta1, self.beta2], self.epsilon, signature)]
@@ -84,6 +89,19 @@ impl Op for Adamax {
     }
 }
 
+impl Rule for Adamax {
+    const NAME: &'static str = "adamax_several";
+
+    fn kernel(&self) -> Shader {
+        let files = &[
+            include_str!("../../shaders/bias_correction.wgsl"),
+            include_str!("../../shaders/optimizer_six.wgsl"),
+            include_str!("../../shaders/adamax.wgsl"),
+        ];
+        Shader { name: "adamax_six", files }
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     // The usual epsilon is too small to be seen in a single step, so a large one comes as well.
     let settings = [(AdamaxConvention::Keras, 1e-8), (AdamaxConvention::Torch, 1e-8)];
@@ -95,8 +113,25 @@ pub(super) fn cases() -> Vec<Case> {
     settings.into_iter().chain(large).flat_map(of).collect()
 }
 
-pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+pub(super) fn several_cases() -> Vec<Case> {
+    let of = |convention| {
+        let rule = Adamax { beta1: 0.9, beta2: 0.999, epsilon: 0.01, convention };
+        several::cases(rule, &moments_cases(|label, inputs| Case::new(format!("{convention:?} {label}"), rule, inputs)))
+    };
+    [AdamaxConvention::Keras, AdamaxConvention::Torch].into_iter().flat_map(of).collect()
+}
+
+fn random_rule(draw: &mut super::Draw) -> Adamax {
     let convention = draw.one_of(&[AdamaxConvention::Keras, AdamaxConvention::Torch]);
-    let op = Adamax { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, convention };
-    Ok(Case::new(format!("{convention:?}"), op, draw.moments()))
+    Adamax { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, convention }
+}
+
+pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
+    let op = random_rule(draw);
+    Ok(Case::new(format!("{:?}", op.convention), op, draw.moments()))
+}
+
+pub(super) fn random_several(draw: &mut super::Draw) -> Result<Case> {
+    let rule = random_rule(draw);
+    several::random(draw, rule, |draw| Ok(Case::new("one", rule, draw.moments())))
 }

@@ -1,6 +1,7 @@
 //! Nadam: Adam with Nesterov's momentum, whose weight follows a schedule.
 
 use super::adam::{MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step};
+use super::several::{self, Rule};
 use super::{Case, Tick, Values, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
@@ -107,11 +108,13 @@ impl Op for Nadam {
     }
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[include_str!("../../shaders/optimizer.wgsl"), include_str!("../../shaders/nadam.wgsl")];
+        let files = &[
+            include_str!("../../shaders/bias_correction.wgsl"),
+            include_str!("../../shaders/optimizer.wgsl"),
+            include_str!("../../shaders/nadam.wgsl"),
+        ];
         let shader = Shader { name: "nadam", files };
-        let mut variant = moments_variant(shader, Vec::new(), [self.beta1, self.beta2], self.epsilon, signature);
-        variant.launches[0].bindings.push(Binding::Input(6));
-        vec![variant]
+        vec![moments_variant(shader, Vec::new(), [self.beta1, self.beta2], self.epsilon, signature)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -143,16 +146,39 @@ impl Op for Nadam {
     }
 }
 
+impl Rule for Nadam {
+    const NAME: &'static str = "nadam_several";
+
+    fn kernel(&self) -> Shader {
+        let files = &[
+            include_str!("../../shaders/bias_correction.wgsl"),
+            include_str!("../../shaders/optimizer_six.wgsl"),
+            include_str!("../../shaders/nadam.wgsl"),
+        ];
+        Shader { name: "nadam_six", files }
+    }
+}
+
+fn weights(product: f64, step: f64) -> (TensorType, Values) {
+    let weights = NadamSchedule { beta1: 0.9, psi: 0.004 }.advance(product, step).1;
+    (TensorType::f32([2]), Values::Exact(weights.map(|w| f64::from(w as f32)).into()))
+}
+
+fn cases_of(op: Nadam) -> Vec<Case> {
+    moments_cases(move |label, mut inputs| {
+        inputs.push(weights(0.7, 3.0));
+        Case::new(format!("epsilon {} {label}", op.epsilon), op, inputs)
+    })
+}
+
 pub(super) fn cases() -> Vec<Case> {
     // The usual epsilon is too small to be seen in a single step, so a large one comes as well.
-    let of = |epsilon| {
-        moments_cases(move |label, mut inputs| {
-            let weights = NadamSchedule { beta1: 0.9, psi: 0.004 }.advance(0.7, 3.0).1;
-            inputs.push((TensorType::f32([2]), Values::Exact(weights.map(|w| f64::from(w as f32)).into())));
-            Case::new(format!("epsilon {epsilon} {label}"), Nadam { beta1: 0.9, beta2: 0.999, epsilon }, inputs)
-        })
-    };
-    [1e-7, 0.01].into_iter().flat_map(of).collect()
+    [1e-7, 0.01].into_iter().flat_map(|epsilon| cases_of(Nadam { beta1: 0.9, beta2: 0.999, epsilon })).collect()
+}
+
+pub(super) fn several_cases() -> Vec<Case> {
+    let rule = Nadam { beta1: 0.9, beta2: 0.999, epsilon: 0.01 };
+    several::cases(rule, &cases_of(rule))
 }
 
 pub(super) fn schedule_cases() -> Vec<Case> {
@@ -167,12 +193,17 @@ pub(super) fn schedule_cases() -> Vec<Case> {
     [0.004, 1.0].into_iter().flat_map(|psi| steps.map(|at| case(psi, at))).collect()
 }
 
+const RANDOM: Nadam = Nadam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
+
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
     let mut inputs = draw.moments();
     let step = f64::from(draw.from(1..1000u32));
-    let weights = NadamSchedule { beta1: 0.9, psi: 0.004 }.advance(draw.from(0.0..1.0), step).1;
-    inputs.push((TensorType::f32([2]), Values::Exact(weights.map(|w| f64::from(w as f32)).into())));
-    Ok(Case::new("moments", Nadam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }, inputs))
+    inputs.push(weights(draw.from(0.0..1.0), step));
+    Ok(Case::new("moments", RANDOM, inputs))
+}
+
+pub(super) fn random_several(draw: &mut super::Draw) -> Result<Case> {
+    several::random(draw, RANDOM, random)
 }
 
 pub(super) fn random_schedule(draw: &mut super::Draw) -> Result<Case> {

@@ -1,5 +1,6 @@
 //! RMSProp.
 
+use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
@@ -62,11 +63,21 @@ impl Op for RmsProp {
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
         let elements = signature.inputs[0].shape.len();
         let launch = Launch {
-            shader: Shader { name: "rmsprop", files: &[include_str!("../../shaders/rmsprop.wgsl")] },
+            shader: Shader {
+                name: "rmsprop",
+                files: &[
+                    include_str!("../../shaders/optimizer_one_moment.wgsl"),
+                    include_str!("../../shaders/rmsprop.wgsl"),
+                ],
+            },
             constants: vec![("INSIDE", Constant::Bool(self.convention.inside()))],
-            parameters: vec![("elements", elements.into()), ("rho", self.rho.into()), ("epsilon", self.epsilon.into())],
-            bindings: vec![Binding::Input(1), Binding::Input(3), Binding::Output(0), Binding::Output(1)],
-            workgroups: linear_grid(elements, 64),
+            parameters: vec![
+                ("elements", elements.into()),
+                ("decay", self.rho.into()),
+                ("epsilon", self.epsilon.into()),
+            ],
+            bindings: vec![Binding::Input(1), Binding::Output(0), Binding::Output(1), Binding::Input(3)],
+            workgroups: linear_grid(elements, GROUP_ELEMENTS),
         };
         vec![Variant::single("plain", elements as f64, launch)]
     }
@@ -102,32 +113,63 @@ impl Op for RmsProp {
     }
 }
 
+impl Rule for RmsProp {
+    const NAME: &'static str = "rmsprop_several";
+
+    fn kernel(&self) -> Shader {
+        let files =
+            &[include_str!("../../shaders/optimizer_one_moment_six.wgsl"), include_str!("../../shaders/rmsprop.wgsl")];
+        Shader { name: "rmsprop_six", files }
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let conventions =
         [(RmsPropConvention::Keras, 1e-7), (RmsPropConvention::Torch, 1e-8), (RmsPropConvention::Tf1, 1e-10)];
     // An epsilon that is felt: wherever it stands, it must not be lost.
     let settings = conventions.into_iter().chain(conventions.map(|(convention, _)| (convention, 0.3)));
-    let shapes: [&[usize]; 4] = [&[1], &[63], &[3, 3, 7, 5], &[1025]];
-    let cases = settings.flat_map(|(convention, epsilon)| {
-        shapes.map(|dims| {
-            let inputs = vec![
-                reals(dims, -1.0, 1.0),
-                reals(dims, -0.1, 0.1),
-                reals(dims, 1e-4, 1.0),
-                (TensorType::f32([]), Values::Exact(vec![f64::from(0.002f32)])),
-            ];
-            let op = RmsProp { rho: 0.9, epsilon, convention };
-            Case::new(format!("{convention:?} eps {epsilon} {dims:?}"), op, inputs)
-        })
-    });
-    cases.collect()
+    settings.flat_map(|(convention, epsilon)| cases_of(RmsProp { rho: 0.9, epsilon, convention })).collect()
+}
+
+fn cases_of(op: RmsProp) -> [Case; 5] {
+    let shapes: [&[usize]; 5] = [&[1], &[63], &[3, 3, 7, 5], &[1025], &[512]];
+    shapes.map(|dims| {
+        let inputs = vec![
+            reals(dims, -1.0, 1.0),
+            reals(dims, -0.1, 0.1),
+            reals(dims, 1e-4, 1.0),
+            (TensorType::f32([]), Values::Exact(vec![f64::from(0.002f32)])),
+        ];
+        Case::new(format!("{:?} eps {} {dims:?}", op.convention, op.epsilon), op, inputs)
+    })
+}
+
+pub(super) fn several_cases() -> Vec<Case> {
+    let of = |convention| {
+        let rule = RmsProp { rho: 0.9, epsilon: 0.3, convention };
+        several::cases(rule, &cases_of(rule))
+    };
+    [RmsPropConvention::Keras, RmsPropConvention::Torch].into_iter().flat_map(of).collect()
+}
+
+fn random_rule(draw: &mut super::Draw) -> RmsProp {
+    let convention = draw.one_of(&[RmsPropConvention::Keras, RmsPropConvention::Torch, RmsPropConvention::Tf1]);
+    RmsProp { rho: draw.from(0.5..0.999), epsilon: 1e-7, convention }
+}
+
+fn random_of(draw: &mut super::Draw, op: RmsProp) -> Case {
+    let dims = draw.dims();
+    let inputs =
+        vec![reals(&dims[..], -1.0, 1.0), reals(&dims[..], -0.1, 0.1), reals(&dims[..], 1e-4, 1.0), draw.rate()];
+    Case::new(format!("{:?} {dims:?}", op.convention), op, inputs)
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
-    let dims = draw.dims();
-    let convention = draw.one_of(&[RmsPropConvention::Keras, RmsPropConvention::Torch, RmsPropConvention::Tf1]);
-    let op = RmsProp { rho: draw.from(0.5..0.999), epsilon: 1e-7, convention };
-    let inputs =
-        vec![reals(&dims[..], -1.0, 1.0), reals(&dims[..], -0.1, 0.1), reals(&dims[..], 1e-4, 1.0), draw.rate()];
-    Ok(Case::new(format!("{convention:?} {dims:?}"), op, inputs))
+    let op = random_rule(draw);
+    Ok(random_of(draw, op))
+}
+
+pub(super) fn random_several(draw: &mut super::Draw) -> Result<Case> {
+    let rule = random_rule(draw);
+    several::random(draw, rule, |draw| Ok(random_of(draw, rule)))
 }

@@ -1,5 +1,6 @@
 //! Stochastic gradient descent, with or without momentum.
 
+use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
@@ -76,17 +77,22 @@ impl Op for Sgd {
             shader: Shader { name: "sgd", files: &[include_str!("../../shaders/sgd.wgsl")] },
             constants: Vec::new(),
             parameters: vec![("elements", elements.into())],
-            bindings: vec![Binding::Input(1), Binding::Input(signature.inputs.len() - 1), Binding::Output(0)],
+            bindings: vec![Binding::Input(1), Binding::Output(0), Binding::Input(signature.inputs.len() - 1)],
             workgroups: linear_grid(elements, 64),
         };
         if self.has_momentum() {
-            launch.shader = Shader { name: "sgd_momentum", files: &[include_str!("../../shaders/sgd_momentum.wgsl")] };
+            let files = &[
+                include_str!("../../shaders/optimizer_one_moment.wgsl"),
+                include_str!("../../shaders/sgd_momentum.wgsl"),
+            ];
+            launch.shader = Shader { name: "sgd_momentum", files };
+            launch.workgroups = linear_grid(elements, GROUP_ELEMENTS);
             launch.constants = vec![
                 ("KERAS", Constant::Bool(self.convention == SgdConvention::Keras)),
                 ("NESTEROV", Constant::Bool(self.nesterov)),
             ];
-            launch.parameters.push(("momentum", self.momentum.into()));
-            launch.bindings.push(Binding::Output(1));
+            launch.parameters.extend([("decay", self.momentum.into()), ("epsilon", 0.0.into())]);
+            launch.bindings.insert(2, Binding::Output(1));
         }
         vec![Variant::single("plain", elements as f64, launch)]
     }
@@ -128,31 +134,66 @@ impl Op for Sgd {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 4] = [&[1], &[63], &[3, 3, 7, 5], &[1025]];
-    let mut settings = vec![Sgd { momentum: 0.0, nesterov: false, convention: SgdConvention::Keras }];
-    for convention in [SgdConvention::Keras, SgdConvention::Torch] {
-        settings.extend([false, true].map(|nesterov| Sgd { momentum: 0.9, nesterov, convention }));
+impl Rule for Sgd {
+    const NAME: &'static str = "sgd_several";
+
+    fn kernel(&self) -> Shader {
+        if !self.has_momentum() {
+            return Shader { name: "sgd_six", files: &[include_str!("../../shaders/sgd_six.wgsl")] };
+        }
+        let files = &[
+            include_str!("../../shaders/optimizer_one_moment_six.wgsl"),
+            include_str!("../../shaders/sgd_momentum.wgsl"),
+        ];
+        Shader { name: "sgd_momentum_six", files }
     }
-    let cases = settings.into_iter().flat_map(|op| {
-        shapes.map(|dims| {
-            let tensors = if op.has_momentum() { 3 } else { 2 };
-            let mut inputs = vec![reals(dims, -1.0, 1.0); tensors];
-            inputs.push((TensorType::f32([]), Values::Exact(vec![f64::from(0.1f32)])));
-            Case::new(format!("{op:?} {dims:?}"), op, inputs)
-        })
-    });
-    cases.collect()
+}
+
+/// Without momentum, and with it in all conventions.
+fn settings() -> impl Iterator<Item = Sgd> {
+    let plain = Sgd { momentum: 0.0, nesterov: false, convention: SgdConvention::Keras };
+    let with = |convention| [false, true].map(|nesterov| Sgd { momentum: 0.9, nesterov, convention });
+    std::iter::once(plain).chain([SgdConvention::Keras, SgdConvention::Torch].into_iter().flat_map(with))
+}
+
+fn cases_of(op: Sgd) -> [Case; 5] {
+    let shapes: [&[usize]; 5] = [&[1], &[63], &[3, 3, 7, 5], &[1025], &[512]];
+    shapes.map(|dims| {
+        let mut inputs = vec![reals(dims, -1.0, 1.0); if op.has_momentum() { 3 } else { 2 }];
+        inputs.push((TensorType::f32([]), Values::Exact(vec![f64::from(0.1f32)])));
+        Case::new(format!("{op:?} {dims:?}"), op, inputs)
+    })
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    settings().flat_map(cases_of).collect()
+}
+
+pub(super) fn several_cases() -> Vec<Case> {
+    settings().flat_map(|rule| several::cases(rule, &cases_of(rule))).collect()
+}
+
+fn random_rule(draw: &mut super::Draw) -> Sgd {
+    let convention = draw.one_of(&[SgdConvention::Keras, SgdConvention::Torch]);
+    let op = Sgd { momentum: draw.one_of(&[0.0, 0.5, 0.9]), nesterov: false, convention };
+    Sgd { nesterov: op.has_momentum() && draw.flag(), ..op }
+}
+
+fn random_of(draw: &mut super::Draw, op: Sgd) -> Case {
+    let dims = draw.dims();
+    let mut inputs = vec![reals(&dims[..], -1.0, 1.0); if op.has_momentum() { 3 } else { 2 }];
+    inputs.push(draw.rate());
+    Case::new(format!("{op:?} {dims:?}"), op, inputs)
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {
-    let dims = draw.dims();
-    let convention = draw.one_of(&[SgdConvention::Keras, SgdConvention::Torch]);
-    let op = Sgd { momentum: draw.one_of(&[0.0, 0.5, 0.9]), nesterov: false, convention };
-    let op = Sgd { nesterov: op.has_momentum() && draw.flag(), ..op };
-    let mut inputs = vec![reals(&dims[..], -1.0, 1.0); if op.has_momentum() { 3 } else { 2 }];
-    inputs.push(draw.rate());
-    Ok(Case::new(format!("{op:?} {dims:?}"), op, inputs))
+    let op = random_rule(draw);
+    Ok(random_of(draw, op))
+}
+
+pub(super) fn random_several(draw: &mut super::Draw) -> Result<Case> {
+    let rule = random_rule(draw);
+    several::random(draw, rule, |draw| Ok(random_of(draw, rule)))
 }
 
 #[cfg(test)]

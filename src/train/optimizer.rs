@@ -7,7 +7,7 @@ use crate::model::preset::Train;
 use crate::model::{Architecture, Convention, OptimizerKind};
 use crate::op::{
     Adam, AdamConvention, Adamax, AdamaxConvention, Add, ClipNorm, Lookup, Nadam, NadamSchedule, NormPenalty, RmsProp,
-    RmsPropConvention, Sgd, SgdConvention,
+    RmsPropConvention, SEVERAL, Several, Sgd, SgdConvention,
 };
 use crate::tensor::{Class, TensorId, TensorType};
 
@@ -132,23 +132,28 @@ pub(super) fn record(
         let product = graph.persistent(Class::State, names::NADAM_PRODUCT, TensorType::f32([]))?;
         shared.push(graph.apply(schedule, &[product, clock])?[1]);
     }
-    for (&parameter, &gradient) in parameters.iter().zip(&gradients) {
-        let info = graph.tensors()[parameter.index()].clone();
-        let mut inputs = vec![parameter, gradient];
-        for (name, _) in rule.moments() {
-            inputs.push(graph.persistent(Class::State, &name(&info.name), info.ty.clone())?);
+    let pairs: Vec<(TensorId, TensorId)> = parameters.iter().copied().zip(gradients).collect();
+    for pairs in pairs.chunks(SEVERAL) {
+        let mut inputs = Vec::new();
+        for &(parameter, gradient) in pairs {
+            let info = graph.tensors()[parameter.index()].clone();
+            inputs.extend([parameter, gradient]);
+            for (name, _) in rule.moments() {
+                inputs.push(graph.persistent(Class::State, &name(&info.name), info.ty.clone())?);
+            }
         }
         if !matches!(rule, Rule::RmsProp(_) | Rule::Sgd(_)) {
             inputs.push(clock);
         }
         inputs.push(rate);
         inputs.extend(&shared);
+        let tensors = pairs.len();
         match rule {
-            Rule::Adam(op) => graph.apply(op, &inputs)?,
-            Rule::Adamax(op) => graph.apply(op, &inputs)?,
-            Rule::Nadam(op, _) => graph.apply(op, &inputs)?,
-            Rule::RmsProp(op) => graph.apply(op, &inputs)?,
-            Rule::Sgd(op) => graph.apply(op, &inputs)?,
+            Rule::Adam(rule) => graph.apply(Several { rule, tensors }, &inputs)?,
+            Rule::Adamax(rule) => graph.apply(Several { rule, tensors }, &inputs)?,
+            Rule::Nadam(rule, _) => graph.apply(Several { rule, tensors }, &inputs)?,
+            Rule::RmsProp(rule) => graph.apply(Several { rule, tensors }, &inputs)?,
+            Rule::Sgd(rule) => graph.apply(Several { rule, tensors }, &inputs)?,
         };
     }
     Ok(())

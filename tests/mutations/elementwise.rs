@@ -59,11 +59,11 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "adam",
         &[GUARDED_ELSEWHERE],
         &[
-            index("gradient[i]", "gradient[0u]"),
-            index("second_moment[i] = v", "second_moment[i ^ 1u] = v"),
+            index("* old.first", "* old.second"),
+            index("g, m, v)", "g, v, m)"),
             arithmetic("(1.0 - parameters.beta2) * g * g", "(1.0 - parameters.beta2) * g"),
             arithmetic("rate * root * m", "rate * m"),
-            arithmetic("parameter[i] -= rate * root", "parameter[i] += rate * root"),
+            arithmetic("old.parameter - change", "old.parameter + change"),
             arithmetic("(sqrt(v) + parameters.epsilon)", "sqrt(v)"),
             arithmetic("sqrt(v) / root + parameters.epsilon", "sqrt(v) / root"),
             arithmetic("sqrt(v) / root + parameters", "sqrt(v) * root + parameters"),
@@ -73,12 +73,12 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "adamax",
         &[GUARDED_ELSEWHERE],
         &[
-            index("second_moment[i];", "second_moment[0u];"),
-            arithmetic("max(decayed, abs(g))", "max(decayed, g)"),
+            index("* old.second", "* old.first"),
+            arithmetic("max(decayed, abs(g));", "max(decayed, g);"),
             arithmetic("u + parameters.epsilon", "u"),
             arithmetic("abs(g) + parameters.epsilon", "abs(g)"),
             arithmetic("+ (1.0 - parameters.beta1)", "- (1.0 - parameters.beta1)"),
-            arithmetic("rate * m / u;", "rate * g / u;"),
+            arithmetic("rate * m / u,", "rate * g / u,"),
         ],
     ),
     of(
@@ -123,6 +123,16 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             index("weight[c]", "weight[0u]"),
             boundary("i * 4u >= parameters", "i * 4u > parameters"),
             arithmetic("+ parameters.epsilon", ""),
+        ],
+    ),
+    of(
+        "bias_correction",
+        &[
+            index("f32(clock[0])", "f32(clock[1])"),
+            boundary("x > -0.5", "x > -50.0"),
+            arithmetic("4294967296.0 + 1.0", "4294967296.0"),
+            arithmetic("f32(clock[1]) * 4294967296.0", "f32(clock[1])"),
+            arithmetic("-x * (1.0 + x / 2.0", "-x * (1.0 - x / 2.0"),
         ],
     ),
     of(
@@ -229,11 +239,11 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         &[GUARDED_ELSEWHERE],
         &[
             index("weights[1]", "weights[0]"),
-            index("gradient[i]", "gradient[0u]"),
+            index("* old.first", "* old.second"),
             arithmetic("- parameters.beta2) * g * g", "- parameters.beta2) * g"),
             arithmetic("/ sqrt(correction.y)", ""),
             arithmetic("+ parameters.epsilon", ""),
-            arithmetic("parameter[i] -=", "parameter[i] +="),
+            arithmetic("old.parameter -", "old.parameter +"),
         ],
     ),
     of_without(
@@ -265,11 +275,45 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         &[
             index("start + k * 64u", "start + k * 32u"),
             index("bias_correction(parameters.log_beta2)", "bias_correction(parameters.log_beta1)"),
-            boundary("i < parameters.elements", "i <= parameters.elements"),
-            boundary("x > -0.5", "x > -50.0"),
-            arithmetic("4294967296.0 + 1.0", "4294967296.0"),
-            arithmetic("f32(clock[1]) * 4294967296.0", "f32(clock[1])"),
-            arithmetic("-x * (1.0 + x / 2.0", "-x * (1.0 - x / 2.0"),
+            index("parameter[i], gradient[i]", "parameter[i], gradient[0u]"),
+            index("first_moment[i] = updated.first", "first_moment[i] = updated.second"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("start = (", "start = 1u + ("),
+        ],
+    ),
+    of(
+        "optimizer_one_moment",
+        &[
+            index("start + k * 64u", "start + k * 32u"),
+            index("parameter[i], gradient[i]", "parameter[i], gradient[0u]"),
+            index("moment[i] = updated.moment", "moment[i ^ 1u] = updated.moment"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("start = (", "start = 1u + ("),
+        ],
+    ),
+    of(
+        "optimizer_one_moment_six",
+        &[
+            index("gradient_1[i], moment_1[i]", "gradient_1[i], moment_0[i]"),
+            index("parameter_4[i], gradient_4", "parameter_4[i], gradient_3"),
+            index("moment_5[i] = updated.moment", "moment_5[i] = updated.gradient"),
+            index("number * 512u + k * 64u", "number * 512u + k * 32u"),
+            boundary("i >= elements[tensor]", "i > elements[tensor]"),
+            boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
+            arithmetic("number -= (elements[tensor] + 511u)", "number -= (elements[tensor] + 512u)"),
+        ],
+    ),
+    of(
+        "optimizer_six",
+        &[
+            index("gradient_0[i], first_moment_0[i]", "gradient_0[i], first_moment_1[i]"),
+            index("second_moment_2[i] = updated.second", "second_moment_2[i] = updated.first"),
+            index("parameter_5[i] = updated.parameter", "parameter_4[i] = updated.parameter"),
+            index("bias_correction(parameters.log_beta2)", "bias_correction(parameters.log_beta1)"),
+            index("number * 512u + k * 64u", "number * 512u + k * 32u"),
+            boundary("i >= elements[tensor]", "i > elements[tensor]"),
+            boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
+            arithmetic("number -= (elements[tensor] + 511u)", "number -= (elements[tensor] + 512u)"),
         ],
     ),
     of_without(
@@ -285,12 +329,12 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             arithmetic("= value[0]", "= -value[0]"),
         ],
     ),
-    of(
+    of_without(
         "rmsprop",
+        &[GUARDED_ELSEWHERE],
         &[
-            index("gradient[i]", "gradient[0u]"),
-            boundary("i >= parameters.elements", "i > parameters.elements"),
-            arithmetic("- parameters.rho) * g * g", "- parameters.rho) * g"),
+            index("* old.moment", "* old.gradient"),
+            arithmetic("- parameters.decay) * g * g", "- parameters.decay) * g"),
             arithmetic("sqrt(s + parameters.epsilon)", "sqrt(s)"),
             arithmetic("sqrt(s) + parameters.epsilon", "sqrt(s)"),
             arithmetic("* g / root", "* g * root"),
@@ -312,14 +356,25 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             arithmetic("-=", "+="),
         ],
     ),
-    of(
+    of_without(
         "sgd_momentum",
+        &[GUARDED_ELSEWHERE],
         &[
-            index("first_moment[i] + push", "first_moment[0u] + push"),
-            boundary("i >= parameters.elements", "i > parameters.elements"),
-            arithmetic("-rate * gradient[i], KERAS", "rate * gradient[i], KERAS"),
-            arithmetic("parameters.momentum * m + push", "m + push"),
+            index("old.moment + push", "old.parameter + push"),
+            arithmetic("-rate * old.gradient, KERAS", "rate * old.gradient, KERAS"),
+            arithmetic("parameters.decay * m + push", "m + push"),
             arithmetic("-rate * way", "rate * way"),
+        ],
+    ),
+    of(
+        "sgd_six",
+        &[
+            index("gradient_3[i]", "gradient_2[i]"),
+            index("parameter_5[i]", "parameter_4[i]"),
+            index("number * 512u + k * 64u", "number * 512u + k * 32u"),
+            boundary("i < elements[tensor]", "i <= elements[tensor]"),
+            boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
+            arithmetic("parameter_0[i] -=", "parameter_0[i] +="),
         ],
     ),
     of(

@@ -1,0 +1,246 @@
+//! Several tensors updated by one optimiser in one launch. Small networks have many small tensors, and a launch each costs
+//! more than their arithmetic.
+
+use super::{Case, Values};
+use crate::error::{Error, Result};
+use crate::graph::{CpuCall, Op, Signature};
+use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::tensor::{Array, TensorType};
+
+/// Most tensors of one launch: with two moments they take 24 storage buffers of the 31 that Metal has.
+pub const SEVERAL: usize = 6;
+/// Elements that one workgroup of an optimiser's kernel takes.
+pub(super) const GROUP_ELEMENTS: usize = 512;
+
+/// An optimiser's op on one tensor. Its inputs are the parameter, the gradient, the moments, then what all tensors share;
+/// its outputs parameter and moments, in place. Its kernel binds gradient, parameter, moments, then what is shared.
+pub trait Rule: Op + Copy + 'static {
+    /// Name of the op on several tensors.
+    const NAME: &'static str;
+
+    /// The kernel for [`SEVERAL`] tensors: bindings as those of the kernel for one, with gradient, parameter and moments of
+    /// each tensor, and `elements_0`, `elements_1`, … in place of `elements`.
+    fn kernel(&self) -> Shader;
+}
+
+/// A rule on one to [`SEVERAL`] tensors.
+///
+/// Inputs: those of the rule that are not shared for each tensor, tensor by tensor, then those that are. Outputs: those of the
+/// rule, tensor by tensor. The result is the rule's on each tensor, to the bit.
+#[derive(Clone, Copy, Debug)]
+pub struct Several<R> {
+    /// The update of one tensor.
+    pub rule: R,
+    /// How many there are.
+    pub tensors: usize,
+}
+
+/// How inputs and outputs fall to tensors.
+#[derive(Clone, Copy)]
+struct Parts {
+    tensors: usize,
+    /// Inputs of each tensor: parameter, gradient, moments.
+    own: usize,
+    /// Outputs of each tensor: parameter, moments.
+    outputs: usize,
+}
+
+impl Parts {
+    /// Parts of a signature that was inferred.
+    fn of(tensors: usize, signature: &Signature<'_>) -> Self {
+        let outputs = signature.outputs.len() / tensors.max(1);
+        Self { tensors, own: outputs + 1, outputs }
+    }
+
+    /// The rule's inputs for tensor `k`.
+    fn inputs<T: Clone>(&self, all: &[T], k: usize) -> Vec<T> {
+        let shared = &all[self.tensors * self.own..];
+        [&all[k * self.own..(k + 1) * self.own], shared].concat()
+    }
+
+    /// A binding of the rule's launch as one of the whole, for tensor `k`.
+    fn binding(&self, binding: Binding, k: usize) -> Binding {
+        match binding {
+            Binding::Input(i) if i < self.own => Binding::Input(k * self.own + i),
+            Binding::Input(i) => Binding::Input((self.tensors - 1) * self.own + i),
+            Binding::Output(o) => Binding::Output(k * self.outputs + o),
+            Binding::Scratch(s) => Binding::Scratch(s),
+        }
+    }
+}
+
+impl<R: Rule> Several<R> {
+    /// One launch for all tensors, made from that of the rule for each.
+    fn together(&self, parts: Parts, launches: &[Launch], elements: &[usize]) -> Option<Variant> {
+        const ELEMENTS: [&str; SEVERAL] =
+            ["elements_0", "elements_1", "elements_2", "elements_3", "elements_4", "elements_5"];
+        let first = launches.first()?;
+        let is_own = |binding: &Binding| !matches!(binding, Binding::Input(i) if *i >= parts.own);
+        let (own, shared): (Vec<Binding>, Vec<Binding>) = first.bindings.iter().partition(|binding| is_own(binding));
+        let mut scratch_bytes = Vec::new();
+        let mut bindings = Vec::new();
+        for k in 0..SEVERAL {
+            for &binding in &own {
+                bindings.push(match binding {
+                    _ if k < self.tensors => parts.binding(binding, k),
+                    Binding::Input(_) => parts.binding(binding, 0),
+                    // What is written may be bound once only: a buffer of nothing stands for a tensor that is not there.
+                    _ => {
+                        scratch_bytes.push(4);
+                        Binding::Scratch(scratch_bytes.len() - 1)
+                    }
+                });
+            }
+        }
+        bindings.extend(shared.into_iter().map(|binding| parts.binding(binding, 0)));
+        let mut parameters = Vec::new();
+        parameters.extend((0..SEVERAL).map(|k| (ELEMENTS[k], elements.get(k).copied().unwrap_or(0).into())));
+        parameters.extend(first.parameters.iter().filter(|(name, _)| *name != "elements").copied());
+        let groups = elements.iter().map(|n| n.div_ceil(GROUP_ELEMENTS)).sum();
+        let launch = Launch {
+            shader: self.rule.kernel(),
+            constants: first.constants.clone(),
+            parameters,
+            bindings,
+            workgroups: linear_grid(groups, 1),
+        };
+        let estimate_us = 1.0 + elements.iter().sum::<usize>() as f64 / 1e4;
+        Some(Variant { name: "together", launches: vec![launch], scratch_bytes, estimate_us })
+    }
+}
+
+impl<R: Rule> Op for Several<R> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
+        let wrong =
+            || Error::shape(self.name(), "1 to 6 tensors, each with what the rule takes", inputs.len().to_string());
+        if !(1..=SEVERAL).contains(&self.tensors) || inputs.is_empty() {
+            return Err(wrong());
+        }
+        // The rule alone knows how many inputs it takes of each tensor: of the possible numbers one fits.
+        let fits = |own: usize| -> Option<Vec<TensorType>> {
+            inputs.get(self.tensors * own..)?;
+            let parts = Parts { tensors: self.tensors, own, outputs: own - 1 };
+            let outputs = (0..self.tensors).map(|k| self.rule.infer(&parts.inputs(inputs, k)));
+            let outputs: Vec<Vec<TensorType>> = outputs.collect::<Result<_>>().ok()?;
+            outputs.iter().all(|outputs| outputs.len() == parts.outputs).then(|| outputs.concat())
+        };
+        (2..=4).find_map(fits).ok_or_else(wrong)
+    }
+
+    fn in_place(&self) -> &'static [(usize, usize)] {
+        const ONE: [(usize, usize); SEVERAL] = in_place(1);
+        const TWO: [(usize, usize); 2 * SEVERAL] = in_place(2);
+        const THREE: [(usize, usize); 3 * SEVERAL] = in_place(3);
+        let n = self.tensors.min(SEVERAL);
+        match self.rule.in_place().len() {
+            1 => &ONE[..n],
+            2 => &TWO[..2 * n],
+            _ => &THREE[..3 * n],
+        }
+    }
+
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+        let parts = Parts::of(self.tensors, signature);
+        let mut launches = Vec::new();
+        let mut elements = Vec::new();
+        for k in 0..self.tensors {
+            let inputs = parts.inputs(signature.inputs, k);
+            let outputs = &signature.outputs[k * parts.outputs..(k + 1) * parts.outputs];
+            let variants = self.rule.variants(&Signature { inputs: &inputs, outputs }, target);
+            launches.extend(variants.into_iter().take(1).flat_map(|variant| variant.launches));
+            elements.push(inputs[0].shape.len());
+        }
+        let together = self.together(parts, &launches, &elements);
+        for (k, launch) in launches.iter_mut().enumerate() {
+            launch.bindings.iter_mut().for_each(|binding| *binding = parts.binding(*binding, k));
+        }
+        let estimate_us = launches.len() as f64 + elements.iter().sum::<usize>() as f64 / 1e4;
+        let single = Variant { name: "one by one", launches, scratch_bytes: Vec::new(), estimate_us };
+        let fits = |variant: &Variant| {
+            variant.launches.iter().all(|launch| launch.bindings.len() <= target.max_storage_buffers as usize)
+        };
+        [Some(single), together.filter(fits)].into_iter().flatten().collect()
+    }
+
+    fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
+        let parts = Parts::of(self.tensors, signature);
+        for (k, outputs) in outputs.chunks_mut(parts.outputs).enumerate() {
+            let types = parts.inputs(signature.inputs, k);
+            let output_types = &signature.outputs[k * parts.outputs..(k + 1) * parts.outputs];
+            let signature = Signature { inputs: &types, outputs: output_types };
+            self.rule.reference(&signature, &parts.inputs(inputs, k), outputs);
+        }
+    }
+
+    fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        let parts = Parts::of(self.tensors, signature);
+        call.outputs.chunks_mut(parts.outputs).enumerate().all(|(k, outputs)| {
+            let types = parts.inputs(signature.inputs, k);
+            let output_types = &signature.outputs[k * parts.outputs..(k + 1) * parts.outputs];
+            let inputs = parts.inputs(call.inputs, k);
+            let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(|words| &mut **words).collect();
+            let signature = Signature { inputs: &types, outputs: output_types };
+            self.rule.compute(&signature, &mut CpuCall { inputs: &inputs, outputs: &mut outputs })
+        })
+    }
+
+    fn tolerance(&self, signature: &Signature<'_>) -> Vec<Tolerance> {
+        let parts = Parts::of(self.tensors, signature);
+        let tolerance = |k: usize| {
+            let inputs = parts.inputs(signature.inputs, k);
+            let outputs = &signature.outputs[k * parts.outputs..(k + 1) * parts.outputs];
+            self.rule.tolerance(&Signature { inputs: &inputs, outputs })
+        };
+        (0..self.tensors).flat_map(tolerance).collect()
+    }
+}
+
+/// Parameter and moments of each tensor replace the inputs that they come from, which the gradient stands among.
+const fn in_place<const N: usize>(outputs: usize) -> [(usize, usize); N] {
+    let mut pairs = [(0, 0); N];
+    let mut i = 0;
+    while i < N {
+        let (tensor, output) = (i / outputs, i % outputs);
+        pairs[i] = (i, tensor * (outputs + 1) + if output == 0 { 0 } else { output + 1 });
+        i += 1;
+    }
+    pairs
+}
+
+/// Cases of a rule on several tensors from its cases on one: neighbours of one op, each with the shared inputs of the first.
+pub(super) fn cases<R: Rule>(rule: R, of_one: &[Case]) -> Vec<Case> {
+    let shared = |case: &Case| case.inputs.len() - case.output_types().map_or(0, |types| types.len() + 1);
+    let mut cases = Vec::new();
+    for (tensors, first) in [(1, 0), (2, 1), (5, 0), (SEVERAL, 0)] {
+        let members: Vec<&Case> = of_one.iter().cycle().skip(first).take(tensors).collect();
+        let Some(head) = members.first() else { continue };
+        let own = |case: &&Case| case.inputs[..case.inputs.len() - shared(case)].to_vec();
+        let mut inputs: Vec<(TensorType, Values)> = members.iter().flat_map(own).collect();
+        inputs.extend_from_slice(&head.inputs[head.inputs.len() - shared(head)..]);
+        cases.push(Case::new(format!("{tensors} from {}", head.label), Several { rule, tensors }, inputs));
+    }
+    cases
+}
+
+/// A random case from random ones of the rule on one tensor.
+pub(super) fn random<R: Rule>(
+    draw: &mut super::Draw,
+    rule: R,
+    of_one: impl Fn(&mut super::Draw) -> Result<Case>,
+) -> Result<Case> {
+    let tensors = draw.from(1..=SEVERAL);
+    let members: Vec<Case> = (0..tensors).map(|_| of_one(draw)).collect::<Result<_>>()?;
+    let mut inputs = Vec::new();
+    for member in &members {
+        let own = member.output_types()?.len() + 1;
+        inputs.extend_from_slice(&member.inputs[..own]);
+    }
+    if let Some(member) = members.first() {
+        inputs.extend_from_slice(&member.inputs[member.output_types()?.len() + 1..]);
+    }
+    Ok(Case::new(format!("{tensors} tensors"), Several { rule, tensors }, inputs))
+}
