@@ -106,6 +106,9 @@ impl Observer for Quiet {
 
 type Open = Box<dyn Fn() -> Session + Send>;
 
+/// A name and what is checked on a device.
+type Test = (&'static str, fn(&Open));
+
 fn made() -> Made {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torch_runs/runs.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -203,7 +206,7 @@ fn a_variational_step(open: &Open) {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn(&Open)); 2] = [
+    let tests: [Test; 2] = [
         ("fifty_steps_of_every_optimizer", fifty_steps_of_every_optimizer),
         ("a_variational_step", a_variational_step),
     ];
