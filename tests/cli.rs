@@ -303,6 +303,28 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
+fn pictures_stream_within_the_memory_that_is_given() {
+    let lab = Lab::new();
+    let train = |out: &str, more: &[&str]| {
+        let words = ["train", "quickdraw-simple", "--data", "bundled:quickdraw", "--device", "cpu", "--epochs", "2"];
+        lab.run(&[&words[..], &["--json", "--no-pca", "--out", out], more].concat())
+    };
+    let summary = |ended: &Ended| serde_json::from_str::<Value>(&ended.stdout).unwrap();
+    assert_eq!(summary(&train("resident", &[]))["streamed"], false);
+    let streamed = train("streamed", &["--device-memory", "1500K"]);
+    assert!(streamed.stderr.contains("they stream to it"), "{}", streamed.stderr);
+    let summary = summary(&streamed);
+    assert_eq!(summary["streamed"], true);
+    assert!(summary["peak_device_bytes"].as_u64().unwrap() <= 1500 << 10, "{summary}");
+    lab.assert_same_run("streamed", "resident");
+
+    let small = train("small", &["--device-memory", "100K"]);
+    assert_eq!(small.code, Some(1));
+    assert!(small.stderr.contains("error: --device-memory: a step takes"), "{}", small.stderr);
+    assert_eq!(train("odd", &["--device-memory", "7X"]).code, Some(2));
+}
+
+#[test]
 fn a_run_whose_end_is_moved_is_the_longer_run() {
     let lab = Lab::new();
     lab.train("whole", &["--steps", "17", "--no-pca"]).ok();

@@ -51,11 +51,11 @@ impl Placement<'_> {
         }
         let least = ring_bytes(&smallest);
         if left < least {
-            let need = (step + least).div_ceil(1 << 20);
             let problem = format!(
-                "a step takes {} MiB, and two batches of {} pictures more: give {need}M or more, or a smaller --batch",
-                step.div_ceil(1 << 20),
-                self.preset.train.batch
+                "a step takes {}, and two batches of {} pictures come on top: give {} or more, or a smaller --batch",
+                rounded_up(step),
+                self.preset.train.batch,
+                rounded_up(step + least)
             );
             return Err(Error::setting("--device-memory", problem));
         }
@@ -84,6 +84,11 @@ impl Placement<'_> {
             training.iter().chain(&validation).map(|graph| session.plan(graph)).collect::<Result<_>>()?;
         Ok(Plan::bytes_together(&plans, |name| name.starts_with(names::DATA)) as u64)
     }
+}
+
+/// A size as `--device-memory` takes it.
+fn rounded_up(bytes: u64) -> String {
+    if bytes < 16 << 20 { format!("{}K", bytes.div_ceil(1 << 10)) } else { format!("{}M", bytes.div_ceil(1 << 20)) }
 }
 
 /// Bytes of a ring with its row numbers.
