@@ -25,6 +25,7 @@ mod lookup;
 mod matmul;
 mod matmul_kernels;
 mod max_pool2d;
+mod max_pool2d_pick;
 mod moments;
 mod moving_average;
 mod mse;
@@ -67,6 +68,7 @@ pub use history::Record;
 pub use lookup::Lookup;
 pub use matmul::Matmul;
 pub use max_pool2d::{MaxPool2d, MaxPool2dBackward};
+pub use max_pool2d_pick::MaxPool2dPick;
 pub use moments::{Moments, MomentsBackward};
 pub use moving_average::MovingAverage;
 pub use mse::{Mse, MseBackward};
@@ -146,6 +148,7 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "matmul", cases: matmul::cases, random: matmul::random },
     OpEntry { name: "max_pool2d", cases: max_pool2d::cases, random: max_pool2d::random },
     OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases, random: max_pool2d::random_backward },
+    OpEntry { name: "max_pool2d_pick", cases: max_pool2d_pick::cases, random: max_pool2d_pick::random },
     OpEntry { name: "moments", cases: moments::cases, random: moments::random },
     OpEntry { name: "moments_backward", cases: moments::backward_cases, random: moments::random_backward },
     OpEntry { name: "moving_average", cases: moving_average::cases, random: moving_average::random },

@@ -115,51 +115,73 @@ fn a_tensor_used_twice_gets_the_sum_of_both_gradients() {
 /// Directions along which the whole backward pass of each preset is checked.
 const DIRECTIONS: u64 = 3;
 
+/// The slope of the loss along random directions of all parameters, against differences.
+fn assert_slopes(name: &str, preset: &Preset) {
+    let SyntheticLoss { step, loss, gradients } = synthetic_loss(preset, 2).unwrap();
+    let plan = Plan::new(&step.graph, PlanOptions { target: None, fuse: false, variant: None }).unwrap();
+    let run = |moved: &dyn Fn(&str, usize) -> f64| {
+        let mut oracle = Oracle::new();
+        for (name, array) in &step.values {
+            let mut array = array.clone();
+            array.f64_mut().iter_mut().enumerate().for_each(|(i, value)| *value += moved(name, i));
+            oracle.write(name, array);
+        }
+        oracle.run(&plan).unwrap();
+        oracle
+    };
+    let at_rest = run(&|_, _| 0.0);
+    for seed in 0..DIRECTIONS {
+        let mut rng = rand_pcg::Pcg64::seed_from_u64(seed);
+        let normal = rand_distr::StandardNormal;
+        let directions: HashMap<&str, Vec<f64>> = gradients
+            .iter()
+            .map(|[parameter, gradient]| {
+                let len = at_rest.read(gradient).unwrap().len();
+                (parameter.as_str(), (0..len).map(|_| normal.sample(&mut rng)).collect())
+            })
+            .collect();
+        let slope: f64 = gradients
+            .iter()
+            .map(|[parameter, gradient]| {
+                let gradient = at_rest.read(gradient).unwrap();
+                gradient.f64().iter().zip(&directions[parameter.as_str()]).map(|(g, d)| g * d).sum::<f64>()
+            })
+            .sum();
+        let along = |by: f64| {
+            let moved = |name: &str, i: usize| directions.get(name).map_or(0.0, |d| by * d[i]);
+            run(&moved).read(&loss).unwrap().f64()[0]
+        };
+        // The step is that of a unit vector: a longer one crosses kinks of some of the many units on the way.
+        let length = directions.values().flatten().map(|d| d * d).sum::<f64>().sqrt();
+        let by = STEP / length;
+        let difference = (along(by) - along(-by)) / (2.0 * by);
+        let allowed = 1e-5 + 1e-3 * difference.abs();
+        assert!(slope.abs() > 1e-3, "{name}: a slope of {slope} shows nothing");
+        assert!((slope - difference).abs() <= allowed, "{name}, direction {seed}: {slope} against {difference}");
+    }
+}
+
 #[test]
 fn the_backward_pass_of_every_preset_equals_differences_along_random_directions() {
     for name in Preset::names() {
-        let preset = Preset::load(name).unwrap();
-        let SyntheticLoss { step, loss, gradients } = synthetic_loss(&preset, 2).unwrap();
-        let plan = Plan::new(&step.graph, PlanOptions { target: None, fuse: false, variant: None }).unwrap();
-        let run = |moved: &dyn Fn(&str, usize) -> f64| {
-            let mut oracle = Oracle::new();
-            for (name, array) in &step.values {
-                let mut array = array.clone();
-                array.f64_mut().iter_mut().enumerate().for_each(|(i, value)| *value += moved(name, i));
-                oracle.write(name, array);
-            }
-            oracle.run(&plan).unwrap();
-            oracle
-        };
-        let at_rest = run(&|_, _| 0.0);
-        for seed in 0..DIRECTIONS {
-            let mut rng = rand_pcg::Pcg64::seed_from_u64(seed);
-            let normal = rand_distr::StandardNormal;
-            let directions: HashMap<&str, Vec<f64>> = gradients
-                .iter()
-                .map(|[parameter, gradient]| {
-                    let len = at_rest.read(gradient).unwrap().len();
-                    (parameter.as_str(), (0..len).map(|_| normal.sample(&mut rng)).collect())
-                })
-                .collect();
-            let slope: f64 = gradients
-                .iter()
-                .map(|[parameter, gradient]| {
-                    let gradient = at_rest.read(gradient).unwrap();
-                    gradient.f64().iter().zip(&directions[parameter.as_str()]).map(|(g, d)| g * d).sum::<f64>()
-                })
-                .sum();
-            let along = |by: f64| {
-                let moved = |name: &str, i: usize| directions.get(name).map_or(0.0, |d| by * d[i]);
-                run(&moved).read(&loss).unwrap().f64()[0]
-            };
-            // The step is that of a unit vector: a longer one crosses kinks of some of the many units on the way.
-            let length = directions.values().flatten().map(|d| d * d).sum::<f64>().sqrt();
-            let by = STEP / length;
-            let difference = (along(by) - along(-by)) / (2.0 * by);
-            let allowed = 1e-5 + 1e-3 * difference.abs();
-            assert!(slope.abs() > 1e-3, "{name}: a slope of {slope} shows nothing");
-            assert!((slope - difference).abs() <= allowed, "{name}, direction {seed}: {slope} against {difference}");
-        }
+        assert_slopes(name, &Preset::load(name).unwrap());
+    }
+}
+
+#[test]
+fn a_deep_encoder_with_pooling_can_be_contractive() {
+    for norm in ["exact", "projection"] {
+        let mut preset = Preset::load("quickdraw-conv").unwrap();
+        let pool = r#"{ layer = "max_pool2d", size = 7 }"#;
+        let changes = [
+            "model.code=8",
+            &format!("model.encoder.5={pool}"),
+            r#"model.encoder.3={ layer = "avg_pool2d", size = 2 }"#,
+            r#"model.decoder=[{ layer = "flatten" }, { layer = "dense", units = 784 }, { layer = "reshape", shape = [28, 28, 1] }]"#,
+            "train.contractive=0.5",
+            &format!("train.contractive_norm={norm}"),
+        ];
+        preset.set_all(&changes).unwrap();
+        assert_slopes(&format!("contractive, {norm}"), &preset);
     }
 }

@@ -99,6 +99,15 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
+        "max_pool2d_pick",
+        &[
+            index("argmax[i])", "argmax[0u])"),
+            index("i % parameters.channels", "i / parameters.channels"),
+            boundary("sample >= parameters.batch", "sample > parameters.batch"),
+            arithmetic("* parameters.plane +", "* parameters.out_plane +"),
+        ],
+    ),
+    of(
         "max_pool2d_backward_windows",
         &[
             index("vec4<u32>(here)", "vec4<u32>(here + 1u)"),
