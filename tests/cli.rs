@@ -547,7 +547,6 @@ fn bad_flags_are_named() {
     lab.train("run", &["--val", "0.001", "--limit", "1"]).fails(&["--val", "nothing to train on"]);
     lab.train("squares", &["--noise", "rect:3", "--steps", "2"]).ok();
     lab.train("run", &["--labels", "x"]).fails(&["x", "cannot read"]);
-    lab.train("run", &["--tensorboard"]).fails(&["--tensorboard", "not available yet"]);
     for words in [&["train", "--optimizer", "lion"][..], &["train", "--noise", "gaussian:x"], &["trane"], &[]] {
         assert_eq!(lab.run(words).code, Some(2), "{words:?}");
     }

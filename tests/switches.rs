@@ -108,7 +108,7 @@ fn tied_kernels_are_one_kernel_with_the_sum_of_both_gradients() {
 struct Quiet;
 
 impl Observer for Quiet {
-    fn event(&mut self, _: &Event) {}
+    fn event(&mut self, _: &Event<'_>) {}
 }
 
 /// Four pictures of all different values.

@@ -70,7 +70,7 @@ fn split() -> Split {
 struct StopAt(u64, u64);
 
 impl Observer for StopAt {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event<'_>) {
         if let Event::Progress { step, .. } = event {
             self.1 = *step;
         }

@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::run::read_weights;
+use super::tensorboard::{self, TensorBoard};
 use super::{pca, pictures, sheets};
 use degrain::data::{Dataset, Split};
 use degrain::model::{Noise, Preset};
@@ -100,7 +101,13 @@ impl Finish<'_> {
 ///
 /// # Errors
 /// A device or file that fails; the checkpoints are then complete all the same.
-pub(super) fn finish(finish: &Finish<'_>, session: Session, run: &RunDir, console: &Console) -> Result<RunSummary> {
+pub(super) fn finish(
+    finish: &Finish<'_>,
+    session: Session,
+    run: &RunDir,
+    tensorboard: &mut Option<TensorBoard>,
+    console: &Console,
+) -> Result<RunSummary> {
     let Finish { preset, data, split, .. } = *finish;
     let device = session.device().to_owned();
     let (weights, _) = read_weights(run.path(), None)?;
@@ -121,6 +128,9 @@ pub(super) fn finish(finish: &Finish<'_>, session: Session, run: &RunDir, consol
     let mut summary = finish.summary(&device, run, test?, pca_mse);
     let sheets = sheets.transpose()?.unwrap_or_default();
     summary.sheet = sheets.first().map(|sheet| run.file(sheet.name).display().to_string());
+    if let Some(error) = tensorboard::put(tensorboard, |log| log.end(&summary, &sheets)) {
+        tensorboard::tell_given_up(&error, console);
+    }
     sheets::write_report(&summary, finish, sheets, run)?;
     run.write_json(SUMMARY, &summary)?;
     Ok(summary)

@@ -16,6 +16,7 @@ mod progress;
 mod run;
 mod sheets;
 mod summary;
+mod tensorboard;
 mod train;
 mod train_flags;
 mod validate;

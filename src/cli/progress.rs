@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::interrupt::Guard;
+use super::tensorboard::{self, TensorBoard};
 use degrain::train::{EpochRow, Event, Observer};
 use indicatif::ProgressBar;
 use std::cell::Cell;
@@ -13,6 +14,8 @@ pub(super) struct Progress<'a> {
     bar: ProgressBar,
     /// Without a bar, a line for every report of the loss.
     log_steps: bool,
+    /// None where the user did not ask for it, and after a write that failed.
+    tensorboard: &'a mut Option<TensorBoard>,
     epochs: u64,
     stop_told: Cell<bool>,
     /// From the start of the process to the end of the first step.
@@ -21,11 +24,16 @@ pub(super) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// `log_steps`: whether the user asked for the loss between the ends of epochs.
-    pub(super) fn new(console: &'a Console, guard: &'a Guard, log_steps: bool) -> Self {
+    pub(super) fn new(
+        console: &'a Console,
+        guard: &'a Guard,
+        log_steps: bool,
+        tensorboard: &'a mut Option<TensorBoard>,
+    ) -> Self {
         let bar = console.bar(0, "[{bar:30}] {pos}/{len} steps  {msg}  ETA {eta}");
         let log_steps = log_steps && !console.has_bars();
         let stop_told = Cell::new(false);
-        Self { console, guard, bar, log_steps, epochs: 0, stop_told, seconds_to_first_step: None }
+        Self { console, guard, bar, log_steps, tensorboard, epochs: 0, stop_told, seconds_to_first_step: None }
     }
 
     /// Takes the bar away.
@@ -39,12 +47,15 @@ impl<'a> Progress<'a> {
 }
 
 impl Observer for Progress<'_> {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Some(error) = tensorboard::put(self.tensorboard, |log| log.event(event)) {
+            self.bar.suspend(|| tensorboard::tell_given_up(&error, self.console));
+        }
         match event {
             Event::FirstStep { .. } => {
                 self.seconds_to_first_step.get_or_insert(self.console.started.elapsed().as_secs_f64());
             }
-            Event::Progress { step, steps, epoch, epochs, loss, images_per_second } => {
+            Event::Progress { step, steps, epoch, epochs, loss, images_per_second, .. } => {
                 self.epochs = *epochs;
                 let begins = self.bar.length() == Some(0);
                 self.bar.set_length(*steps);
@@ -60,7 +71,7 @@ impl Observer for Progress<'_> {
                 }
             }
             Event::Epoch(row) => self.say(&epoch_line(row, self.epochs)),
-            Event::Saved { .. } => {}
+            Event::Steps(_) | Event::Saved { .. } => {}
         }
     }
 

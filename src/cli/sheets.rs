@@ -27,7 +27,9 @@ const MAX_POINTS: usize = 2000;
 pub(super) struct Drawn {
     pub(super) name: &'static str,
     caption: String,
-    png: Vec<u8>,
+    pub(super) png: Vec<u8>,
+    /// Height and width, in pixels.
+    pub(super) size: [u32; 2],
 }
 
 /// Draws and writes all sheets, the one to look at first at the head.
@@ -128,7 +130,8 @@ fn drawn(name: &'static str, caption: String, finish: &Finish<'_>, rows: Vec<(St
     let scale = (CELL_SIDE / height.max(width).max(1)).max(1) as u32;
     let (row_titles, rows) = rows.into_iter().unzip();
     let sheet = Sheet { column_titles: Vec::new(), row_titles, rows, scale };
-    Ok(Drawn { name, caption, png: encode_png(&sheet.draw()?)? })
+    let image = sheet.draw()?;
+    Ok(Drawn { name, caption, png: encode_png(&image)?, size: [image.height(), image.width()] })
 }
 
 /// Writes `loss.png` and `report.html`.

@@ -6,10 +6,12 @@ use super::finish::{self, Finish};
 use super::interrupt::Guard;
 use super::progress::Progress;
 use super::run::read_config;
+use super::tensorboard::TensorBoard;
 use super::train_flags::Flags;
 use super::{device, pictures};
 use degrain::data::{Dataset, Split};
 use degrain::model::Preset;
+use degrain::report::tensorboard::has_event_files;
 use degrain::train::atomic_file::write_bytes;
 use degrain::train::run_dir::{CONFIG, SUMMARY};
 use degrain::train::{self, RunDir, TrainOptions, Trainer};
@@ -100,9 +102,11 @@ fn train(
     } else if trainer.streams() {
         console.note("the pictures do not fit on the device beside the step: they stream to it");
     }
+    let wanted = flags.tensorboard || has_event_files(trainer.folder());
+    let mut tensorboard = if wanted { TensorBoard::begin(trainer.folder(), preset.to_toml()?, console) } else { None };
     let (outcome, seconds_to_first_step) = {
         let guard = Guard::new()?;
-        let mut progress = Progress::new(console, &guard, flags.log_every.is_some());
+        let mut progress = Progress::new(console, &guard, flags.log_every.is_some(), &mut tensorboard);
         let outcome = trainer.run(&mut progress);
         progress.end();
         (outcome?, progress.seconds_to_first_step)
@@ -117,7 +121,7 @@ fn train(
             Ok(Ending::Interrupted)
         }
         train::Ending::Finished | train::Ending::EarlyStopped => {
-            let summary = finish::finish(&finish, session, &run, console)?;
+            let summary = finish::finish(&finish, session, &run, &mut tensorboard, console)?;
             console.result(&summary, &summary)?;
             Ok(Ending::Done)
         }

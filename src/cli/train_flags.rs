@@ -85,9 +85,9 @@ pub(super) struct Flags {
     /// Most memory on the device, such as 512M or 4G; pictures that do not fit stream to it [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(super) device_memory: Option<u64>,
-    /// Write TensorBoard logs (not available yet)
+    /// Write an event file for TensorBoard into the run's folder; a resumed run that has one goes on with it unasked
     #[arg(long)]
-    tensorboard: bool,
+    pub(super) tensorboard: bool,
     /// Skip the exact PCA of the same code size
     #[arg(long)]
     pub(super) no_pca: bool,
@@ -107,9 +107,8 @@ impl Flags {
     /// The preset with all flags applied, and paths to its pictures that hold from any folder.
     ///
     /// # Errors
-    /// A preset that is not there, settings that cannot work, and what is not available yet.
+    /// A preset that is not there, and settings that cannot work.
     pub(super) fn preset(&self) -> Result<Preset> {
-        self.check_available()?;
         let mut preset = Preset::load(self.preset.as_deref().unwrap_or(Preset::DEFAULT))?;
         let overrides = self.overrides();
         apply(&mut preset, &overrides, &self.settings)?;
@@ -127,7 +126,6 @@ impl Flags {
     /// # Errors
     /// A flag that would make it another run.
     pub(super) fn resumed(&self, mut preset: Preset) -> Result<Preset> {
-        self.check_available()?;
         let (ends, changes): (Vec<_>, Vec<_>) = self.overrides().into_iter().partition(Override::moves_the_end);
         let named = [
             ("a preset", self.preset.is_some()),
@@ -149,13 +147,6 @@ impl Flags {
     /// Whether the flags move the end of a resumed run.
     pub(super) fn moves_the_end(&self) -> bool {
         self.epochs.is_some() || self.steps.is_some()
-    }
-
-    fn check_available(&self) -> Result<()> {
-        if self.tensorboard {
-            return Err(Error::setting("--tensorboard", "is not available yet"));
-        }
-        Ok(())
     }
 
     fn overrides(&self) -> Vec<Override> {
@@ -311,7 +302,6 @@ mod tests {
         assert_eq!(message("--set train.momentum=0.9"), "train.momentum: only sgd takes a momentum, not adamax");
         assert!(flags("--noise mask:0.3").preset().is_ok());
         assert!(message("--attribute Male").starts_with("--attribute: needs a file of attributes"));
-        assert_eq!(message("--tensorboard"), "--tensorboard: is not available yet");
     }
 
     #[test]
@@ -319,7 +309,7 @@ mod tests {
         let preset = || Preset::load("lfw-conv").unwrap();
         let resumed = |line: &str| flags(line).resumed(preset());
         assert_eq!(resumed("--resume r").unwrap(), preset());
-        assert_eq!(resumed("--resume r --steps 9 --log-every 2 --no-pca").unwrap().train.steps, Some(9));
+        assert_eq!(resumed("--resume r --steps 9 --log-every 2 --no-pca --tensorboard").unwrap().train.steps, Some(9));
         for line in ["lfw-conv", "--batch 3", "--out x", "--init w", "--set train.lr=1", "--no-shuffle", "--data d"] {
             let message = resumed(line).unwrap_err().to_string();
             let flag = line.split(' ').next().unwrap().replace("lfw-conv", "a preset");

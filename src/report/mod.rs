@@ -9,9 +9,11 @@ pub mod metrics;
 pub mod plot;
 mod png;
 pub mod sheet;
+pub mod tensorboard;
 
 pub use html::{Page, Table};
 pub use metrics::{Meter, Metrics};
 pub use plot::{Curve, Plot};
 pub use png::{encode_png, write_png};
 pub use sheet::{Cell, Sheet};
+pub use tensorboard::EventWriter;

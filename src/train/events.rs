@@ -1,6 +1,6 @@
 //! What a run is asked for, what it tells while it goes on, and how it ended.
 
-use super::row_log::EpochRow;
+use super::row_log::{EpochRow, StepRow};
 use std::path::PathBuf;
 
 /// What a run takes beside its preset.
@@ -24,12 +24,14 @@ impl Default for TrainOptions {
 
 /// What happens during training.
 #[derive(Clone, Copy, Debug)]
-pub enum Event {
+pub enum Event<'a> {
     /// The first step is done: everything is compiled.
     FirstStep {
         /// Since the trainer was made.
         seconds: f64,
     },
+    /// The losses of the steps since the last report, told before it and also where they end the run.
+    Steps(&'a [StepRow]),
     /// Some steps are done.
     Progress {
         /// Steps done in all.
@@ -42,6 +44,8 @@ pub enum Event {
         epochs: u64,
         /// Loss of the last batch.
         loss: f32,
+        /// Learning rate of its update.
+        learning_rate: f64,
         /// Training pictures per second since the last report.
         images_per_second: f64,
     },
@@ -57,7 +61,7 @@ pub enum Event {
 /// Follows a run and can end it.
 pub trait Observer {
     /// Something happened.
-    fn event(&mut self, event: &Event);
+    fn event(&mut self, event: &Event<'_>);
 
     /// Asked after each group of steps; when true the run is saved and ends.
     fn stop_requested(&self) -> bool {

@@ -18,6 +18,7 @@ use crate::session::Session;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 use rand::seq::SliceRandom;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -177,6 +178,11 @@ impl Trainer {
         self.source.is_streamed()
     }
 
+    /// The folder of the run.
+    pub fn folder(&self) -> &Path {
+        self.run.path()
+    }
+
     /// The session and the run folder.
     pub fn into_parts(self) -> (Session, RunDir) {
         (self.session, self.run)
@@ -270,13 +276,14 @@ impl Trainer {
         }
         self.progress.part_sums =
             self.add_parts(Phase::Training, self.progress.part_sums, self.progress.step as usize, count, size)?;
-        let loss = self.log_losses(&losses, count, size)?;
+        let loss = self.log_losses(&losses, count, size, observer)?;
         observer.event(&Event::Progress {
             step: self.progress.step,
             steps: self.total_steps(),
             epoch: self.progress.epoch + 1,
             epochs: self.preset.train.epochs,
             loss,
+            learning_rate: rate::rate(&self.preset.train, &self.progress, self.progress.step - 1, steps),
             images_per_second: (count * size) as f64 / elapsed.as_secs_f64().max(1e-9),
         });
         Ok(())
@@ -293,7 +300,7 @@ impl Trainer {
     }
 
     /// Counts the steps that were run; returns the last loss.
-    fn log_losses(&mut self, losses: &[f32], count: usize, size: usize) -> Result<f32> {
+    fn log_losses(&mut self, losses: &[f32], count: usize, size: usize, observer: &mut dyn Observer) -> Result<f32> {
         let mut rows = Vec::with_capacity(count);
         for _ in 0..count {
             let loss = losses[(self.progress.step % HISTORY as u64) as usize];
@@ -303,6 +310,7 @@ impl Trainer {
             rows.push(StepRow { step: self.progress.step, loss });
         }
         self.steps_csv.append(&rows)?;
+        observer.event(&Event::Steps(&rows));
         match rows.iter().find(|row| !row.loss.is_finite()) {
             Some(bad) => Err(Error::Training {
                 step: bad.step,
