@@ -522,6 +522,36 @@ fn bad_pictures_are_named() {
 }
 
 #[test]
+fn the_last_pictures_are_told_from_the_others_by_their_labels() {
+    let lab = Lab::new();
+    let labels = |name: &str, label: &dyn Fn(usize) -> usize| {
+        let lines: String = (0..PICTURES).map(|i| format!("{i:02}.png,class-{}\n", label(i))).collect();
+        fs::write(lab.path(name), lines).unwrap();
+    };
+    labels("mixed.csv", &|i| i % 4);
+    // Of 40 pictures the last 8 are held out.
+    labels("sorted.csv", &|i| i / 4);
+    labels("long.csv", &|i| i / 20);
+    let warnings = |labels: &str, more: &[&str]| {
+        let words = ["train", "tiny.toml", "--data=pictures", "--device=cpu", "--steps=1", "--no-pca", "--labels"];
+        let ended = lab.run(&[&words[..], &[labels], more].concat()).ok();
+        ended.stderr.lines().filter_map(|line| line.strip_prefix("warning: ").map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let whole = "--split last holds out every picture of labels that are then never trained on: class-8, class-9";
+    assert_eq!(warnings("sorted.csv", &["--split", "last"]), [whole]);
+    let one = "--split last holds out pictures of the last label alone, as they stand label by label";
+    assert_eq!(warnings("long.csv", &["--split", "last"]), [one]);
+    for (labels, more) in [
+        ("mixed.csv", &["--split", "last"][..]),
+        ("sorted.csv", &["--split", "last", "--val", "0"]),
+        ("sorted.csv", &["--split", "seeded"]),
+        ("sorted.csv", &[]),
+    ] {
+        assert_eq!(warnings(labels, more), [""; 0], "{labels} {more:?}");
+    }
+}
+
+#[test]
 fn bad_presets_are_named() {
     let lab = Lab::new();
     let summary = |change: fn(&str) -> String| {

@@ -301,7 +301,7 @@ fn write_labels(text: &mut String, labels: Option<&[Class]>) {
     }
 }
 
-fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+pub(super) fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
     let all = items.len();
     let more = if all > MAX_LISTED { format!(", … {all} in all") } else { String::new() };
     format!("{}{more}", items.take(MAX_LISTED).collect::<Vec<_>>().join(", "))

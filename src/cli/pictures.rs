@@ -1,6 +1,7 @@
 //! The pictures that a command works on, with an account of those that could not be used.
 
 use super::console::{Console, count};
+use super::data::listed;
 use degrain::data::{self, CacheMode, Dataset, Split, SplitKind, Target, Values};
 use degrain::model::{self, Preset};
 use degrain::report::Meter;
@@ -202,11 +203,24 @@ pub(super) fn split(data: &Dataset, preset: &Preset, console: &Console) -> Resul
         model::Split::Seeded => SplitKind::Seeded(preset.train.seed),
         model::Split::Last => SplitKind::Last,
     };
-    let sorted = data.labels.as_ref().is_some_and(data::Labels::are_sorted);
-    if kind == SplitKind::Last && sorted && preset.train.val > 0.0 {
-        console.warn("the pictures stand class by class: --split last holds out classes that are never trained on");
+    let split = data::split(data.len(), data.groups.as_deref(), preset.train.val, kind)?;
+    if let (SplitKind::Last, Some(labels), false) = (kind, &data.labels, split.held_out.is_empty()) {
+        warn_of_last(labels, &split, console);
     }
-    data::split(data.len(), data.groups.as_deref(), preset.train.val, kind)
+    Ok(split)
+}
+
+/// Warns where the last pictures are not like the others, as their labels tell.
+fn warn_of_last(labels: &data::Labels, split: &Split, console: &Console) {
+    let whole = labels.held_out_whole(split);
+    if !whole.is_empty() {
+        let names = listed(whole.into_iter().map(str::to_owned));
+        console.warn(format_args!(
+            "--split last holds out every picture of labels that are then never trained on: {names}"
+        ));
+    } else if labels.are_sorted() {
+        console.warn("--split last holds out pictures of the last label alone, as they stand label by label");
+    }
 }
 
 /// Samples `rows` as floats, as training has them: (rows, height x width x channels).

@@ -1,8 +1,8 @@
 //! Classes of samples.
 
-use crate::data::{idx, npy};
+use crate::data::{Split, idx, npy};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -52,6 +52,16 @@ impl Labels {
         classes.sort_unstable();
         classes.dedup();
         classes.len() > 1 && runs == classes.len() && runs < self.ids.len()
+    }
+
+    /// Names of the classes that a split holds out whole, so that they are never trained on. Classes of one sample do
+    /// not count: each of them is on one side or the other.
+    pub fn held_out_whole(&self, split: &Split) -> Vec<&str> {
+        let of = |rows: &[u32]| rows.iter().filter_map(|&row| self.ids.get(row as usize)).copied().collect();
+        let (trained, held_out): (BTreeSet<u32>, BTreeSet<u32>) = (of(&split.train), of(&split.held_out));
+        let counts = self.counts();
+        let whole = held_out.difference(&trained).map(|&id| id as usize).filter(|&id| counts.get(id) > Some(&1));
+        whole.filter_map(|id| self.names.get(id).map(String::as_str)).collect()
     }
 
     /// Without the classes that no sample has.

@@ -181,3 +181,17 @@ fn sorted_labels_are_told() {
     assert!(!sorted(&["a", "b", "c"]), "each sample its own class");
     assert_eq!(Labels::from_names(&["10", "9"]).names, ["9", "10"]);
 }
+
+#[test]
+fn classes_that_are_held_out_whole_are_told() {
+    let held_out_whole = |samples: &[&str], first: u32| {
+        let last = Split { train: (0..first).collect(), held_out: (first..samples.len() as u32).collect() };
+        Labels::from_names(samples).held_out_whole(&last).join(" ")
+    };
+    let sorted = ["b", "b", "a", "a", "c", "c"];
+    assert_eq!(held_out_whole(&sorted, 5), "", "a part of c is trained on");
+    assert_eq!(held_out_whole(&sorted, 4), "c");
+    assert_eq!(held_out_whole(&sorted, 2), "a c");
+    assert_eq!(held_out_whole(&["a", "b", "a", "c", "d", "c"], 3), "c", "in any order, and d has one picture");
+    assert_eq!(held_out_whole(&["a", "a"], 2), "");
+}
