@@ -235,6 +235,7 @@ fn a_run_folder_is_complete_and_the_json_has_its_keys() {
     for key in ["mse", "noisy_mse"] {
         assert_eq!(eval[key], json["test"][key], "eval must give what training gave");
     }
+    assert!(eval["val_loss"].is_f64(), "{eval}");
     let others = lab.run(&["eval", "run", "--data", "pictures", "--noise", "none", "--device", "cpu", "--json"]).ok();
     assert_eq!((&others.json()["count"], &others.json()["noisy_mse"]), (&PICTURES.into(), &Value::Null));
     let summary = lab.run(&["summary", "run", "--json"]).ok().json();
@@ -264,6 +265,29 @@ fn the_test_is_what_validation_saw() {
         let test = json["test"]["mse"].as_f64().unwrap();
         assert!((test / seen - 1.0).abs() < 1e-5, "{preset} with {noise}: {test}, and in training {seen}");
     }
+}
+
+#[test]
+fn eval_has_the_validation_loss_that_training_logged() {
+    let lab = Lab::new();
+    let words = ["--set=train.l2=0.01", "--set=train.noise_validation=mask:0.5", "--no-pca", "--epochs=4", "--lr=0.2"];
+    lab.train("run", &words).ok();
+    let rows: Vec<degrain::train::EpochRow> = degrain::train::read_rows(&lab.path("run/metrics.csv")).unwrap();
+    let logged: Vec<f64> = rows.iter().map(|row| row.val_loss.unwrap()).collect();
+    // The digits themselves: the reader of JSON may round to a neighbour.
+    let eval = |more: &[&str]| {
+        let text = lab.run(&[&["eval", "run", "--device=cpu", "--json"], more].concat()).ok().stdout;
+        let value = text.lines().find_map(|line| line.trim().strip_prefix("\"val_loss\": ")).unwrap();
+        value.trim_end_matches(',').to_owned()
+    };
+    let best = logged.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(eval(&[]), best.to_string(), "best of {logged:?}");
+    assert_eq!(eval(&["--weights=last"]), logged[3].to_string());
+    let clean: f64 = eval(&["--noise", "none"]).parse().unwrap();
+    assert!(clean.is_finite() && clean != best, "{clean} without noise, {best} with");
+    assert_eq!(eval(&["--data", "pictures"]), "null");
+    let text = lab.run(&["eval", "run", "--device=cpu"]).ok().stdout;
+    assert!(text.contains(&format!("val loss    {best:.6}")), "{text}");
 }
 
 #[test]

@@ -350,6 +350,25 @@ fn the_noise_of_an_evaluation_is_that_of_validation() {
     }
 }
 
+#[test]
+fn the_logged_loss_comes_back_from_the_weights_of_any_network() {
+    let all = ["model.tie=true", "model.batch_norm=feature", "train.l2=0.01", "train.noise=gaussian:0.5"];
+    let preset = preset(&[&all[..], &["train.val=0.5", "train.epochs=3", "train.batch=1"]].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&folder.path().join("run")).unwrap();
+    let split = Split { train: vec![0, 1], held_out: vec![2, 3] };
+    let options = TrainOptions::default();
+    let mut trainer = Trainer::start(&preset, &pictures(), &split, Session::cpu(), run, &options).unwrap();
+    let logged = trainer.run(&mut Quiet).unwrap().val_loss;
+    let weights = || Weights::read(&folder.path().join("run/last.safetensors")).unwrap();
+    let mut session = Session::cpu();
+    let mut loss =
+        |split: &Split| degrain::train::validation_loss(&mut session, &preset, &pictures(), split, weights());
+    assert_eq!(loss(&split).unwrap(), logged);
+    let none = Split { train: vec![0, 1, 2, 3], held_out: Vec::new() };
+    assert_eq!(loss(&none).unwrap(), None);
+}
+
 fn first_weights(preset: &Preset) -> Weights {
     let mut weights = Weights::default();
     for p in preset.architecture().unwrap().saved() {

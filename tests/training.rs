@@ -1,5 +1,5 @@
 //! Training end to end on small generated pictures: the same losses on every device, the same bits twice, resuming
-//! as if nothing had happened, early stopping, and the commit of checkpoints.
+//! as if nothing had happened, how runs end, and the commit of checkpoints.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,10 +7,13 @@ use degrain::data::{Dataset, Split, Values};
 use degrain::gpu::adapters;
 use degrain::model::Preset;
 use degrain::session::Session;
-use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer, Weights};
+use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer};
 use degrain::validate::missing_adapter;
 use libtest_mimic::{Arguments, Trial};
 use std::path::Path;
+
+#[path = "training/endings.rs"]
+mod endings;
 
 const PRESET: &str = r#"
 name = "small"
@@ -226,28 +229,6 @@ fn fusion_changes_nothing(open: &Open) {
     }
 }
 
-fn stops_early_and_keeps_the_best(open: &Open) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    // A learning rate this large makes the validation loss go up and down.
-    let changes = ["train.epochs=200", "train.patience=2", "train.lr=0.1"];
-    let outcome = train(open(), &changes, &run);
-    assert_eq!(outcome.ending, Ending::EarlyStopped);
-    assert!(outcome.epochs < 200);
-    assert_eq!(outcome.best_epoch, Some(outcome.epochs - 2));
-    let (best, last) = (run.join("best.safetensors"), run.join("last.safetensors"));
-    assert_ne!(Weights::read(&best).unwrap().tensors, Weights::read(&last).unwrap().tensors);
-}
-
-fn a_loss_that_is_not_finite_ends_the_run(open: &Open) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = RunDir::create(&folder.path().join("run")).unwrap();
-    let preset = preset(&["train.lr=1e30"]);
-    let mut trainer = Trainer::start(&preset, &pictures(64), &split(), open(), run, &options()).unwrap();
-    let message = trainer.run(&mut StopAt(u64::MAX, 0)).unwrap_err().to_string();
-    assert!(message.contains("step") && message.contains("--lr"), "{message}");
-}
-
 /// Pictures that stream through a ring give the bits of those that lie on the device, also after a stop within an epoch,
 /// and the limit is kept.
 fn streams_what_does_not_fit(open: &Open) {
@@ -287,7 +268,7 @@ fn streams_what_does_not_fit(open: &Open) {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [Test; 10] = [
+    let tests: [Test; 8] = [
         ("learns", learns),
         ("repeats_itself", repeats_itself),
         ("resumes_as_if_never_stopped", resumes_as_if_never_stopped),
@@ -295,13 +276,11 @@ fn main() -> std::process::ExitCode {
         ("every_optimizer_resumes", every_optimizer_resumes),
         ("agrees_with_the_cpu", agrees_with_the_cpu),
         ("fusion_changes_nothing", fusion_changes_nothing),
-        ("stops_early_and_keeps_the_best", stops_early_and_keeps_the_best),
         ("streams_what_does_not_fit", streams_what_does_not_fit),
-        ("a_loss_that_is_not_finite_ends_the_run", a_loss_that_is_not_finite_ends_the_run),
     ];
     let found = adapters();
     let mut trials = Vec::new();
-    for (name, test) in tests {
+    for (name, test) in tests.into_iter().chain(endings::TESTS) {
         let cpu: Open = Box::new(Session::cpu);
         trials.push(Trial::test(format!("cpu::{name}"), move || {
             test(&cpu);

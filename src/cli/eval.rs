@@ -4,12 +4,13 @@ use super::console::{Console, count};
 use super::run::{RunFlags, SavedRun};
 use super::{device, finish, pictures};
 use clap::Args;
-use degrain::data::Dataset;
+use degrain::data::{Dataset, Split};
 use degrain::model::{Noise, Preset};
 use degrain::report::Metrics;
-use degrain::train::Inference;
+use degrain::train::{Inference, validation_loss};
 use degrain::{Error, Result};
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// Flags of `degrain eval`.
 #[derive(Args)]
@@ -37,6 +38,8 @@ struct Report {
     /// `held_out`, or `all` pictures of the data.
     part: &'static str,
     noise: String,
+    /// The whole objective on the run's held-out pictures, as training logs it; null of other pictures.
+    val_loss: Option<f64>,
     #[serde(flatten)]
     metrics: Metrics,
 }
@@ -44,20 +47,28 @@ struct Report {
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let SavedRun { mut preset, weights, weights_name } = SavedRun::read(&flags.run)?;
     let noise = flags.noise.unwrap_or(preset.train.inference_noise());
-    let session = device::open(device, console)?;
+    if let Some(noise) = flags.noise {
+        preset.train.noise_validation = Some(noise);
+    }
+    let mut session = device::open(device, console)?;
     let device = session.device().to_owned();
-    let (data, rows, part) = rows(flags, &mut preset, console)?;
+    let (data, rows, split) = rows(flags, &mut preset, console)?;
+    let val_loss = match &split {
+        Some(split) => validation_loss(&mut session, &preset, &data, split, weights.clone())?,
+        None => None,
+    };
+    let part = if split.is_some() { "held_out" } else { "all" };
     let mut inference = Inference::new(session, &preset, weights, preset.train.batch)?;
     let metrics = finish::evaluate(&mut inference, &preset, &data, &rows, noise, console)?;
     let metrics = metrics.ok_or_else(|| Error::setting("--data", "has no pictures"))?;
     let run = flags.run.run.display().to_string();
-    let report =
-        Report { run, weights: weights_name, device, data: data.origin, part, noise: noise.to_string(), metrics };
+    let noise = noise.to_string();
+    let report = Report { run, weights: weights_name, device, data: data.origin, part, noise, val_loss, metrics };
     console.result(&report, text(&report))
 }
 
-/// The run's held-out pictures, or all those of `--data`.
-fn rows(flags: &Flags, preset: &mut Preset, console: &Console) -> Result<(Dataset, Vec<u32>, &'static str)> {
+/// The run's held-out pictures with its split, or all those of `--data`.
+fn rows(flags: &Flags, preset: &mut Preset, console: &Console) -> Result<(Dataset, Vec<u32>, Option<Split>)> {
     let all = |data: &Dataset| (0..data.len() as u32).collect();
     if !flags.data.is_empty() {
         preset.data.forget_choice();
@@ -67,16 +78,16 @@ fn rows(flags: &Flags, preset: &mut Preset, console: &Console) -> Result<(Datase
         }
         let data = pictures::load(&flags.data, preset, console)?;
         let rows = all(&data);
-        return Ok((data, rows, "all"));
+        return Ok((data, rows, None));
     }
     let data = pictures::load(&preset.data.source, preset, console)?;
     let split = pictures::split(&data, preset, console)?;
     if split.held_out.is_empty() {
         console.warn("the run held nothing out: these are the pictures that it was trained on");
         let rows = all(&data);
-        return Ok((data, rows, "all"));
+        return Ok((data, rows, None));
     }
-    Ok((data, split.held_out, "held_out"))
+    Ok((data, split.held_out.clone(), Some(split)))
 }
 
 fn text(report: &Report) -> String {
@@ -85,5 +96,8 @@ fn text(report: &Report) -> String {
     let mut text = format!("{weights} on {pictures} of {data}, noise {noise}\n");
     // Writing to a String cannot fail.
     let _ = finish::write_metrics(&mut text, metrics);
+    if let Some(loss) = report.val_loss {
+        let _ = writeln!(text, "val loss    {loss:.6} (the whole objective, as logged in training)");
+    }
     text
 }

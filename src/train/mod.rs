@@ -18,6 +18,7 @@ mod state;
 mod steps;
 pub mod synthetic;
 pub mod trainer;
+pub mod validation;
 
 pub use checkpoint::{Array, Data, Weights};
 pub use events::{Ending, Event, Observer, Outcome, TrainOptions};
@@ -28,3 +29,4 @@ pub use row_log::{EpochRow, RowLog, StepRow, read_rows};
 pub use run_dir::RunDir;
 pub use synthetic::{SyntheticLoss, SyntheticStep, synthetic_loss, synthetic_step};
 pub use trainer::Trainer;
+pub use validation::validation_loss;

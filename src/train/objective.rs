@@ -1,10 +1,11 @@
 //! What training makes small: the reconstruction loss and the penalties beside it, each logged apart.
 
-use super::program::{Phase, names};
+use super::program::{HISTORY, Phase, names};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::model::{Architecture, JacobianNorm, Preset, Random, Recorded};
 use crate::op::{Add, Fill, GaussianKl, GaussianNoise, NormPenalty, Record, Scale, SparsityKl, SumRows, UnitRows};
+use crate::session::Session;
 use crate::tensor::{Class, TensorId, TensorType};
 
 /// A part of the objective.
@@ -28,6 +29,41 @@ impl Part {
             Self::Code => "code_penalty",
             Self::Weights => "weight_penalty",
         }
+    }
+}
+
+/// Means of the parts that there are, in the order of [`Part::ALL`].
+pub(super) type PartMeans = [Option<f64>; Part::ALL.len()];
+
+/// Sums over pictures of the parts of their batch's loss, in the order of [`Part::ALL`].
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(super) struct PartSums(pub(super) [f64; Part::ALL.len()]);
+
+impl PartSums {
+    /// Adds what the device has of `count` steps, from step `first` on, of `size` pictures each.
+    pub(super) fn add(
+        &mut self,
+        session: &mut Session,
+        phase: Phase,
+        first: usize,
+        count: usize,
+        size: usize,
+    ) -> Result<()> {
+        for (sum, part) in self.0.iter_mut().zip(Part::ALL) {
+            let name = names::part(phase, part);
+            if session.contains(&name) {
+                let losses = session.read(&name)?;
+                let of_steps = (first..first + count).map(|step| f64::from(losses[step % HISTORY]));
+                *sum += of_steps.sum::<f64>() * size as f64;
+            }
+        }
+        Ok(())
+    }
+
+    /// The means over `pictures`; none of a part that the device does not log.
+    pub(super) fn means(&self, session: &Session, phase: Phase, pictures: f64) -> PartMeans {
+        let there = Part::ALL.map(|part| session.contains(&names::part(phase, part)));
+        std::array::from_fn(|i| there[i].then(|| self.0[i] / pictures))
     }
 }
 
@@ -117,7 +153,7 @@ impl Objective {
     pub(super) fn record(&self, graph: &mut Graph, phase: Phase, clock: TensorId) -> Result<()> {
         graph.set_label("loss");
         let mut keep = |name: &str, value: TensorId| {
-            let history = graph.persistent(Class::State, name, TensorType::f32([super::program::HISTORY]))?;
+            let history = graph.persistent(Class::State, name, TensorType::f32([HISTORY]))?;
             graph.apply_one(Record, &[value, history, clock])
         };
         keep(&names::losses(phase), self.total)?;

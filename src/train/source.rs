@@ -33,8 +33,19 @@ pub(super) trait Source {
     fn is_streamed(&self) -> bool;
 }
 
+/// The source of `values`, which lie on the device as `data` says. Pictures that do not stream are uploaded.
+///
+/// # Errors
+/// If the device is lost.
+pub(super) fn of(data: DeviceData, session: &mut Session, values: &Values) -> Result<Box<dyn Source>> {
+    Ok(match data.ring_rows() {
+        Some(_) => Box::new(Streamed::new(data, values.clone())),
+        None => Box::new(Resident::upload(session, &data, values)?),
+    })
+}
+
 /// All pictures lie on the device; an epoch needs its order alone.
-pub(super) struct Resident {
+struct Resident {
     len: usize,
 }
 
@@ -43,7 +54,7 @@ impl Resident {
     ///
     /// # Errors
     /// If the device is lost.
-    pub(super) fn upload(session: &mut Session, data: &DeviceData, values: &Values) -> Result<Self> {
+    fn upload(session: &mut Session, data: &DeviceData, values: &Values) -> Result<Self> {
         data.write_all(session, values)?;
         Ok(Self { len: 0 })
     }
@@ -70,7 +81,7 @@ impl Source for Resident {
 
 /// Pictures stream through a ring of two halves: while the device works on one, a thread packs the pictures of the next,
 /// and they are uploaded to the other. Halves are numbered through the epoch, the even ones in the front of the ring.
-pub(super) struct Streamed {
+struct Streamed {
     data: DeviceData,
     values: Values,
     /// Rows of half the ring, a multiple of the batch.
@@ -86,7 +97,7 @@ pub(super) struct Streamed {
 
 impl Streamed {
     /// Pictures of `values` through the ring of `data`.
-    pub(super) fn new(data: DeviceData, values: Values) -> Self {
+    fn new(data: DeviceData, values: Values) -> Self {
         let half_rows = (data.ring_rows().unwrap_or(2) / 2).max(1);
         Self { data, values, half_rows, order: [].into(), held: [None; 2], coming: None, working: 0 }
     }

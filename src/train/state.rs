@@ -1,7 +1,7 @@
 //! Where a run stands, as files: weights, and the state that resuming needs.
 
 use super::checkpoint::{Array, Weights};
-use super::objective::Part;
+use super::objective::PartSums;
 use super::optimizer;
 use super::program::{Phase, names};
 use super::run_dir::{self, RunDir};
@@ -37,7 +37,7 @@ pub(super) struct Progress {
     /// Whether early stopping has ended the run.
     pub(super) stopped: bool,
     /// Sums over the training pictures of the parts of their batch's loss.
-    pub(super) part_sums: [f64; Part::ALL.len()],
+    pub(super) part_sums: PartSums,
     /// What plateaus have made of the learning rate, as a factor.
     pub(super) rate_scale: f64,
     /// The loss that a plateau is measured from.
@@ -59,7 +59,7 @@ impl Progress {
             best_epoch: None,
             epochs_without: 0,
             stopped: false,
-            part_sums: [0.0; Part::ALL.len()],
+            part_sums: PartSums::default(),
             rate_scale: 1.0,
             plateau_best: None,
             plateau_epochs: 0,
@@ -82,7 +82,7 @@ impl Progress {
             ("best_epoch", optional(self.best_epoch)),
             ("epochs_without", self.epochs_without.to_string()),
             ("stopped", self.stopped.to_string()),
-            ("part_sums", self.part_sums.map(|sum| sum.to_string()).join(" ")),
+            ("part_sums", self.part_sums.0.map(|sum| sum.to_string()).join(" ")),
             ("rate_scale", self.rate_scale.to_string()),
             ("plateau_best", optional(self.plateau_best)),
             ("plateau_epochs", self.plateau_epochs.to_string()),
@@ -121,11 +121,12 @@ impl Progress {
     }
 }
 
-fn part_sums(weights: &Weights) -> Result<[f64; Part::ALL.len()]> {
+fn part_sums(weights: &Weights) -> Result<PartSums> {
     let text = weights.text("part_sums")?;
     let sums: Option<Vec<f64>> = text.split(' ').map(|word| word.parse().ok()).collect();
     let sums = sums.and_then(|sums| sums.try_into().ok());
-    sums.ok_or_else(|| Error::file(&weights.path, format!("entry \"part_sums\" is {text:?}, not a list of sums")))
+    sums.map(PartSums)
+        .ok_or_else(|| Error::file(&weights.path, format!("entry \"part_sums\" is {text:?}, not a list of sums")))
 }
 
 /// Name, shape and type of everything that a run carries from step to step, parameters first.

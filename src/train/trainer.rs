@@ -2,15 +2,16 @@
 
 use super::checkpoint::Weights;
 use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
-use super::objective::Part;
+use super::objective::{PartMeans, PartSums};
 use super::placement::Placement;
 use super::program::{HISTORY, Phase, Recipe, names};
 use super::rate;
 use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
-use super::source::{Resident, Source, Streamed};
+use super::source::{self, Source};
 use super::state::{self, Progress};
 use super::steps::Steps;
+use super::validation::validate;
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Preset};
@@ -19,7 +20,6 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 use rand::seq::SliceRandom;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often progress is told and losses are read, unless that would be more than every `log_every` steps.
@@ -137,10 +137,7 @@ impl Trainer {
         } else {
             None
         };
-        let source: Box<dyn Source> = match placed.ring_rows() {
-            Some(_) => Box::new(Streamed::new(placed, data.values.clone())),
-            None => Box::new(Resident::upload(&mut session, &placed, &data.values)?),
-        };
+        let source = source::of(placed, &mut session, &data.values)?;
         Ok(Self {
             // Rows past the saved state are dropped: their steps are run again.
             steps_csv: RowLog::resume(&run.file(run_dir::STEPS), progress.step)?,
@@ -274,8 +271,8 @@ impl Trainer {
         } else {
             self.counted = (self.counted.0 + (count * size) as u64, self.counted.1 + elapsed);
         }
-        self.progress.part_sums =
-            self.add_parts(Phase::Training, self.progress.part_sums, self.progress.step as usize, count, size)?;
+        let Progress { step: done, part_sums, .. } = &mut self.progress;
+        part_sums.add(&mut self.session, Phase::Training, *done as usize, count, size)?;
         let loss = self.log_losses(&losses, count, size, observer)?;
         observer.event(&Event::Progress {
             step: self.progress.step,
@@ -325,13 +322,13 @@ impl Trainer {
         let begin = Instant::now();
         let (val_loss, val_parts) = self.validate()?;
         let pictures = self.progress.row as f64;
-        let parts = self.part_means(Phase::Training, self.progress.part_sums, pictures);
+        let parts = self.progress.part_sums.means(&self.session, Phase::Training, pictures);
         let progress = &mut self.progress;
         progress.epoch += 1;
         progress.train_loss = Some(progress.loss_sum / progress.row as f64);
         progress.val_loss = val_loss;
         (progress.row, progress.loss_sum) = (0, 0.0);
-        progress.part_sums = Default::default();
+        progress.part_sums = PartSums::default();
         rate::see_epoch(&self.preset.train, progress);
         if let Some(loss) = val_loss {
             let train = &self.preset.train;
@@ -362,58 +359,10 @@ impl Trainer {
     }
 
     /// Mean loss over the held-out pictures, with the same noise each time.
-    fn validate(&mut self) -> Result<(Option<f64>, [Option<f64>; Part::ALL.len()])> {
-        let Some(steps) = self.validation.take() else { return Ok((None, Default::default())) };
-        let found = self.validate_with(&steps);
-        self.validation = Some(steps);
-        found
-    }
-
-    fn validate_with(&mut self, steps: &Steps) -> Result<(Option<f64>, [Option<f64>; Part::ALL.len()])> {
-        self.session.write_words(&names::clock(Phase::Validation), &[0; 4])?;
-        self.source.begin(&mut self.session, Phase::Validation, Arc::from(&self.split.held_out[..]))?;
-        let (mut row, mut step, mut sum) = (0, 0, 0.0);
-        let mut parts = [0.0; Part::ALL.len()];
-        while row < steps.rows {
-            let Some((program, size, follow)) = steps.at(row) else { break };
-            let ready = self.source.prepare(&mut self.session, row)?.saturating_sub(row) / size;
-            let count = follow.min(HISTORY).min(ready.max(1));
-            self.session.run(program, count)?;
-            self.source.look_ahead(&mut self.session)?;
-            let losses = self.session.read(&names::losses(Phase::Validation))?;
-            sum += (step..step + count).map(|s| f64::from(losses[s % HISTORY])).sum::<f64>() * size as f64;
-            parts = self.add_parts(Phase::Validation, parts, step, count, size)?;
-            row += count * size;
-            step += count;
-        }
-        let pictures = steps.rows as f64;
-        Ok((Some(sum / pictures), self.part_means(Phase::Validation, parts, pictures)))
-    }
-
-    /// Adds the parts of the losses of `count` steps of `size` pictures each to their sums.
-    fn add_parts(
-        &mut self,
-        phase: Phase,
-        mut sums: [f64; Part::ALL.len()],
-        first: usize,
-        count: usize,
-        size: usize,
-    ) -> Result<[f64; Part::ALL.len()]> {
-        for (sum, part) in sums.iter_mut().zip(Part::ALL) {
-            let name = names::part(phase, part);
-            if self.session.contains(&name) {
-                let losses = self.session.read(&name)?;
-                let of_steps = (first..first + count).map(|step| f64::from(losses[step % HISTORY]));
-                *sum += of_steps.sum::<f64>() * size as f64;
-            }
-        }
-        Ok(sums)
-    }
-
-    /// Means of the parts that there are.
-    fn part_means(&self, phase: Phase, sums: [f64; Part::ALL.len()], pictures: f64) -> [Option<f64>; Part::ALL.len()] {
-        let there = Part::ALL.map(|part| self.session.contains(&names::part(phase, part)));
-        std::array::from_fn(|i| there[i].then(|| sums[i] / pictures))
+    fn validate(&mut self) -> Result<(Option<f64>, PartMeans)> {
+        let Some(steps) = &self.validation else { return Ok((None, PartMeans::default())) };
+        let (loss, parts) = validate(&mut self.session, &mut *self.source, steps, &self.split.held_out)?;
+        Ok((Some(loss), parts))
     }
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
