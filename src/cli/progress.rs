@@ -71,6 +71,9 @@ impl Observer for Progress<'_> {
                 }
             }
             Event::Epoch(row) => self.say(&epoch_line(row, self.epochs)),
+            Event::Diagnosis { step, from } => self.say(&format!(
+                "step {step} gave values that are not finite: repeating from step {from} to find where they began"
+            )),
             Event::Steps(_) | Event::Saved { .. } => {}
         }
     }

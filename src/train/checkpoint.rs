@@ -69,6 +69,14 @@ impl Data {
         }
     }
 
+    /// The values as words, as a device holds them.
+    pub fn words(&self) -> &[u32] {
+        match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::U32(values) => values,
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -163,6 +171,12 @@ impl Weights {
         let mut text = Value::Object(header).to_string();
         text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
         Ok(text)
+    }
+
+    /// The first tensor, by name, that holds a value that is not finite.
+    pub fn first_not_finite(&self) -> Option<&str> {
+        let is_bad = |array: &Array| matches!(&array.data, Data::F32(values) if values.iter().any(|v| !v.is_finite()));
+        self.tensors.iter().find(|(_, array)| is_bad(array)).map(|(name, _)| name.as_str())
     }
 
     /// Takes out the f32 tensor `name`, which must have this shape and only finite values.

@@ -49,6 +49,14 @@ pub enum Event<'a> {
         /// Training pictures per second since the last report.
         images_per_second: f64,
     },
+    /// A step gave something that is not finite, which ends the run. Its steps since the last save are run again, to find
+    /// the tensor in which it began.
+    Diagnosis {
+        /// The step, from 1.
+        step: u64,
+        /// The first step that is run again.
+        from: u64,
+    },
     /// An epoch is done and validated.
     Epoch(EpochRow),
     /// The state is on the disk.

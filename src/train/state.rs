@@ -155,15 +155,8 @@ pub(super) fn read_weights(session: &mut Session, architecture: &Architecture) -
     Ok(weights)
 }
 
-/// Writes `last.safetensors`, then `state.safetensors`, which is the commit point.
-pub(super) fn save(
-    session: &mut Session,
-    train: &Train,
-    architecture: &Architecture,
-    run: &RunDir,
-    progress: &Progress,
-    rows: [usize; 2],
-) -> Result<()> {
+/// Everything that a run carries from step to step, as it is on the device.
+pub(super) fn read_carried(session: &mut Session, train: &Train, architecture: &Architecture) -> Result<Weights> {
     let mut state = Weights::default();
     for (name, shape, dtype) in carried(train, architecture) {
         let array = match dtype {
@@ -172,11 +165,26 @@ pub(super) fn save(
         };
         state.tensors.insert(name, array);
     }
+    Ok(state)
+}
+
+/// Writes `last.safetensors`, then `state.safetensors`, which is the commit point: `state` is what [`read_carried`] read.
+pub(super) fn save(
+    mut state: Weights,
+    architecture: &Architecture,
+    run: &RunDir,
+    progress: &Progress,
+    rows: [usize; 2],
+) -> Result<()> {
+    let mut last = Weights::default();
+    for name in architecture.saved().map(|p| &p.name) {
+        last.tensors.extend(state.tensors.get_key_value(name).map(|(name, array)| (name.clone(), array.clone())));
+    }
     for (key, text) in progress.entries() {
         state.metadata.insert(key.to_owned(), text);
     }
     state.metadata.insert("pictures".to_owned(), format!("{} {}", rows[0], rows[1]));
-    read_weights(session, architecture)?.write(&run.file(run_dir::LAST))?;
+    last.write(&run.file(run_dir::LAST))?;
     state.write(&run.file(run_dir::STATE))
 }
 

@@ -3,6 +3,7 @@
 use super::program::{Phase, Recipe};
 use crate::error::Result;
 use crate::graph::Graph;
+use crate::plan::Plan;
 use crate::session::{ProgramId, Session};
 
 /// Recorded steps of one phase: over a whole batch, and over the short one at the end of an epoch.
@@ -11,8 +12,15 @@ pub(super) struct Steps {
     pub(super) batch: usize,
     /// Rows of an epoch that are used.
     pub(super) rows: usize,
-    whole: Option<ProgramId>,
-    short: Option<(ProgramId, usize)>,
+    whole: Option<Recorded>,
+    short: Option<Recorded>,
+}
+
+struct Recorded {
+    program: ProgramId,
+    plan: Plan,
+    /// Rows of its batch.
+    size: usize,
 }
 
 impl Steps {
@@ -26,9 +34,12 @@ impl Steps {
         let batch = recipe.preset.train.batch;
         let [whole, short] = sizes(batch, order_rows, drop_last);
         let rows = rows(batch, order_rows, drop_last);
-        let mut record = |size: usize| session.record(&recipe.graph(phase, size, rows, order_rows)?);
+        let mut record = |size: usize| -> Result<Recorded> {
+            let plan = session.plan(&recipe.graph(phase, size, rows, order_rows)?)?;
+            Ok(Recorded { program: session.record_plan(&plan)?, plan, size })
+        };
         let whole = whole.map(&mut record).transpose()?;
-        let short = short.map(|size| Ok::<_, crate::Error>((record(size)?, size))).transpose()?;
+        let short = short.map(&mut record).transpose()?;
         Ok(Self { batch, rows, whole, short })
     }
 
@@ -47,11 +58,17 @@ impl Steps {
     /// The program for the batch that begins at `row`, its size, and how many of them follow each other.
     pub(super) fn at(&self, row: usize) -> Option<(ProgramId, usize, usize)> {
         let whole = (self.rows - row) / self.batch;
-        match (self.whole, self.short) {
-            (Some(program), _) if whole > 0 => Some((program, self.batch, whole)),
-            (_, Some((program, size))) => Some((program, size, 1)),
+        match (&self.whole, &self.short) {
+            (Some(recorded), _) if whole > 0 => Some((recorded.program, recorded.size, whole)),
+            (_, Some(recorded)) => Some((recorded.program, recorded.size, 1)),
             _ => None,
         }
+    }
+
+    /// What a program of these steps was recorded from.
+    pub(super) fn plan(&self, program: ProgramId) -> Option<&Plan> {
+        let mut all = self.whole.iter().chain(&self.short);
+        all.find(|recorded| recorded.program == program).map(|recorded| &recorded.plan)
     }
 }
 

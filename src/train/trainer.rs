@@ -1,5 +1,7 @@
 //! The training loop: epochs of recorded steps, validation, early stopping, checkpoints.
 
+mod diagnosis;
+
 use super::checkpoint::Weights;
 use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
 use super::objective::{PartMeans, PartSums};
@@ -74,7 +76,8 @@ impl Trainer {
         given.map_or(Ok(()), Weights::finish)?;
         // The first weights are saved too: a run that is killed at once resumes from the same ones.
         state::start_optimizer(&mut trainer.session, &preset.train, &trainer.architecture)?;
-        trainer.save_state()?;
+        let state = trainer.carried()?;
+        trainer.save_state(state)?;
         Ok(trainer)
     }
 
@@ -189,7 +192,9 @@ impl Trainer {
     /// end of the call.
     ///
     /// # Errors
-    /// If the loss is no longer finite, the device is lost, or a file cannot be written. What was saved stays.
+    /// If the loss or a parameter is no longer finite, which the error then says of the tensor in which it began; if the
+    /// device is lost, or a file cannot be written. What was saved stays, and the run can be resumed from it; the trainer
+    /// is of no further use.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
         let mut ending = None;
         if !self.is_finished() {
@@ -309,10 +314,7 @@ impl Trainer {
         self.steps_csv.append(&rows)?;
         observer.event(&Event::Steps(&rows));
         match rows.iter().find(|row| !row.loss.is_finite()) {
-            Some(bad) => Err(Error::Training {
-                step: bad.step,
-                problem: format!("the loss is {}: try a smaller --lr; what was saved before is kept", bad.loss),
-            }),
+            Some(bad) => Err(self.not_finite(bad.step, &format!("the loss is {}", bad.loss), observer)),
             None => Ok(rows.last().map_or(f32::NAN, |row| row.loss)),
         }
     }
@@ -332,11 +334,13 @@ impl Trainer {
         rate::see_epoch(&self.preset.train, progress);
         if let Some(loss) = val_loss {
             let train = &self.preset.train;
-            if progress.best.is_none_or(|best| loss < best - train.min_delta) {
+            // A loss that is not finite is never better.
+            if loss < progress.best.unwrap_or(f64::INFINITY) - train.min_delta {
                 progress.best = Some(loss);
                 progress.best_epoch = Some(progress.epoch);
                 progress.epochs_without = 0;
                 let weights = state::read_weights(&mut self.session, &self.architecture)?;
+                self.check_finite(&weights, observer)?;
                 weights.write(&self.run.file(run_dir::BEST))?;
             } else {
                 progress.epochs_without += 1;
@@ -368,7 +372,9 @@ impl Trainer {
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.steps_csv.sync()?;
         self.metrics_csv.sync()?;
-        self.save_state()?;
+        let state = self.carried()?;
+        self.check_finite(&state, observer)?;
+        self.save_state(state)?;
         observer.event(&Event::Saved { step: self.progress.step });
         Ok(())
     }
@@ -378,9 +384,19 @@ impl Trainer {
         [self.split.train.len(), self.split.held_out.len()]
     }
 
-    fn save_state(&mut self) -> Result<()> {
-        let rows = self.rows();
-        let Self { session, preset, architecture, run, progress, .. } = self;
-        state::save(session, &preset.train, architecture, run, progress, rows)
+    fn carried(&mut self) -> Result<Weights> {
+        state::read_carried(&mut self.session, &self.preset.train, &self.architecture)
+    }
+
+    /// A run could not be resumed from values that are not finite.
+    fn check_finite(&mut self, values: &Weights, observer: &mut dyn Observer) -> Result<()> {
+        match values.first_not_finite() {
+            None => Ok(()),
+            Some(name) => Err(self.not_finite(self.progress.step, &format!("{name} is not finite"), observer)),
+        }
+    }
+
+    fn save_state(&self, state: Weights) -> Result<()> {
+        state::save(state, &self.architecture, &self.run, &self.progress, self.rows())
     }
 }
