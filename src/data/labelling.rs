@@ -50,12 +50,15 @@ impl Dataset {
         let fail = |problem: String| Err(Error::setting("data.labels_kept", problem));
         let Some(labels) = &self.labels else {
             return fail(format!(
-                "the pictures of {} have no labels to choose by: name a file by --labels",
+                "the pictures of {} have no labels to choose by: name a file by --labels, or take all by --keep-labels ''",
                 self.origin
             ));
         };
         if let Some(unknown) = kept.iter().find(|name| !labels.names.contains(name)) {
-            return fail(format!("there is no label {unknown:?}; there are {}", labels::listed(&labels.names)));
+            let known = labels::listed(&labels.names);
+            return fail(format!(
+                "there is no label {unknown:?}; there are {known}; all are taken by --keep-labels ''"
+            ));
         }
         let has_one = |i: &u32| labels.name(*i as usize).is_some_and(|name| kept.iter().any(|kept| kept == name));
         let indices: Vec<u32> = (0..self.len() as u32).filter(has_one).collect();
