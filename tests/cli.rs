@@ -390,10 +390,16 @@ fn weights_given_to_init_are_where_a_run_begins() {
 /// Starts a run that would take hours, and stops it by `signal` once it has saved.
 #[cfg(unix)]
 fn stop_training(lab: &Lab, run: &str, signal: &str) -> Ended {
-    let words = ["train", "tiny.toml", "--data", "pictures", "--device=cpu", "--epochs=9999999", "--no-pca", "--json"];
-    let mut command = lab.command(&[&words[..], &["--out", run]].concat());
+    stop_once_saved(lab, run, "state.safetensors", &["--epochs=9999999"], signal)
+}
+
+/// Starts a run with these flags, and stops it by `signal` once its folder has this file.
+#[cfg(unix)]
+fn stop_once_saved(lab: &Lab, run: &str, file: &str, flags: &[&str], signal: &str) -> Ended {
+    let words = ["train", "tiny.toml", "--data", "pictures", "--device=cpu", "--no-pca", "--json", "--out", run];
+    let mut command = lab.command(&[&words[..], flags].concat());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (begin, state) = (Instant::now(), lab.path(&format!("{run}/state.safetensors")));
+    let (begin, state) = (Instant::now(), lab.path(run).join(file));
     while !state.exists() && begin.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -422,6 +428,32 @@ fn ctrl_c_saves_and_the_run_goes_on_where_it_was() {
     lab.run(&["train", "--resume", "run", "--steps", &steps, "--device=cpu", "--no-pca"]).ok();
     lab.train("whole", &["--epochs", "9999999", "--steps", &steps, "--no-pca"]).ok();
     lab.assert_same_run("whole", "run");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_stopped_in_its_pre_training_goes_on_there() {
+    let lab = Lab::new();
+    let flags = ["--set=train.pretrain_epochs=300", "--epochs=1"];
+    let file = "pretrain-2/state.safetensors";
+    let stopped = stop_once_saved(&lab, "stopped", file, &flags, "-INT");
+    assert_eq!(stopped.code, Some(130), "{}\n{}", stopped.stdout, stopped.stderr);
+    let json = stopped.json();
+    assert_eq!((&json["ending"], &json["steps"]), (&"interrupted".into(), &0.into()));
+    assert_eq!(json["pretraining"]["stages"][0]["encoder"], "encoder.conv2d_1");
+    assert!(!lab.path("stopped/state.safetensors").exists());
+    assert!(lab.steps("stopped/pretrain-2") < lab.steps("stopped/pretrain-1"));
+    assert_eq!(stop_once_saved(&lab, "killed", file, &flags, "-KILL").code, None);
+
+    lab.train("whole", &[&flags[..], &["--no-pca"]].concat()).ok();
+    for run in ["stopped", "killed"] {
+        let resumed = lab.run(&["train", "--resume", run, "--device=cpu", "--no-pca", "--json"]).ok().json();
+        assert_eq!(resumed["pretraining"]["stages"].as_array().unwrap().len(), 2);
+        assert_eq!(lab.steps(&format!("{run}/pretrain-2")), 2100);
+        lab.assert_same_run("whole", run);
+        lab.assert_same_run("whole/pretrain-2", &format!("{run}/pretrain-2"));
+    }
+    lab.train("x", &[&flags[..], &["--init", "whole/last.safetensors"]].concat()).fails(&["--init", "pre-trained"]);
 }
 
 #[cfg(unix)]

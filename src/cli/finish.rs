@@ -1,6 +1,7 @@
 //! What follows training: the metrics of the best weights, the PCA beside them, sheets, the report and the summary.
 
 use super::console::Console;
+use super::pretraining::Pretraining;
 use super::run::read_weights;
 use super::tensorboard::{self, TensorBoard};
 use super::{pca, pictures, sheets};
@@ -39,6 +40,8 @@ pub(super) struct RunSummary {
     pub(super) epochs: u64,
     pub(super) steps: u64,
     best_epoch: Option<u64>,
+    /// What layer-wise pre-training did ahead of these epochs and steps, where the preset asks for it.
+    pub(super) pretraining: Option<Pretraining>,
     pub(super) train_loss: Option<f64>,
     pub(super) val_loss: Option<f64>,
     /// Of the best weights on the held-out pictures, with the preset's noise on the inputs.
@@ -61,12 +64,15 @@ pub(super) struct RunSummary {
 
 impl Finish<'_> {
     /// The summary of a run that goes on later.
-    pub(super) fn interrupted(&self, session: &Session, run: &RunDir) -> RunSummary {
+    ///
+    /// # Errors
+    /// A log of pre-training that cannot be read.
+    pub(super) fn interrupted(&self, session: &Session, run: &RunDir) -> Result<RunSummary> {
         self.summary(session.device(), run, None, None)
     }
 
-    fn summary(&self, device: &str, run: &RunDir, test: Option<Metrics>, pca_mse: Option<f64>) -> RunSummary {
-        RunSummary {
+    fn summary(&self, device: &str, run: &RunDir, test: Option<Metrics>, pca_mse: Option<f64>) -> Result<RunSummary> {
+        Ok(RunSummary {
             run: run.path().display().to_string(),
             preset: self.preset.name.clone(),
             device: device.to_owned(),
@@ -78,6 +84,7 @@ impl Finish<'_> {
             epochs: self.outcome.epochs,
             steps: self.outcome.steps,
             best_epoch: self.outcome.best_epoch,
+            pretraining: Pretraining::read(self.preset, run.path())?,
             train_loss: self.outcome.train_loss,
             val_loss: self.outcome.val_loss,
             test,
@@ -93,7 +100,7 @@ impl Finish<'_> {
             skipped_pictures: self.data.skipped.len(),
             sheet: None,
             command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "),
-        }
+        })
     }
 }
 
@@ -125,7 +132,7 @@ pub(super) fn finish(
         console.warn(format_args!("no PCA beside the network: {error}"));
         None
     });
-    let mut summary = finish.summary(&device, run, test?, pca_mse);
+    let mut summary = finish.summary(&device, run, test?, pca_mse)?;
     let sheets = sheets.transpose()?.unwrap_or_default();
     summary.sheet = sheets.first().map(|sheet| run.file(sheet.name).display().to_string());
     if let Some(error) = tensorboard::put(tensorboard, |log| log.end(&summary, &sheets)) {
@@ -169,6 +176,7 @@ impl RunSummary {
         let all = [
             ("device", Some(self.device.clone())),
             ("training", Some(format!("{}, {} epochs, {} steps", self.ending(), self.epochs, self.steps))),
+            ("pre-training", self.pretraining.as_ref().map(Pretraining::text)),
             ("pictures", Some(format!("{} trained, {} held out", self.train_pictures, self.held_out_pictures))),
             ("noise", Some(self.noise.clone())),
             ("train loss", self.train_loss.map(|loss| format!("{loss:.6}"))),
@@ -201,6 +209,9 @@ impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { preset, epochs, steps, device, .. } = self;
         writeln!(f, "{preset} {}: {epochs} epochs, {steps} steps on {device}", self.ending())?;
+        if let Some(pretraining) = &self.pretraining {
+            writeln!(f, "pre-trained {}", pretraining.text())?;
+        }
         if let Some(test) = &self.test {
             write_metrics(f, test)?;
         }

@@ -12,6 +12,7 @@ mod outputs;
 mod pca;
 mod pictures;
 mod presets;
+mod pretraining;
 mod progress;
 mod run;
 mod sheets;

@@ -52,6 +52,10 @@ impl Observer for Progress<'_> {
             self.bar.suspend(|| tensorboard::tell_given_up(&error, self.console));
         }
         match event {
+            Event::Stage { number, count } => {
+                self.bar.set_length(0);
+                self.say(&format!("pre-training, stage {number} of {count}"));
+            }
             Event::FirstStep { .. } => {
                 self.seconds_to_first_step.get_or_insert(self.console.started.elapsed().as_secs_f64());
             }

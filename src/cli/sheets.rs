@@ -1,6 +1,7 @@
 //! The pictures of a finished run: sheets, the loss curve, and the page that holds them all.
 
 use super::finish::{Finish, RunSummary};
+use super::pretraining::Pretraining;
 use degrain::Result;
 use degrain::model::{Noise, Summary};
 use degrain::report::{Cell, Curve, Page, Plot, Sheet, Table, encode_png, sheet};
@@ -143,12 +144,13 @@ pub(super) fn write_report(summary: &RunSummary, finish: &Finish<'_>, sheets: Ve
     let png = encode_png(&loss_plot(summary, finish, &epochs, run)?.draw(PLOT_SIZE.0, PLOT_SIZE.1)?)?;
     write_bytes(&run.file("loss.png"), &png)?;
     let pictures = sheets.into_iter().map(|sheet| (sheet.caption, sheet.png));
+    let pretraining = summary.pretraining.as_ref().map(Pretraining::table);
     let page = Page {
         title: format!("degrain: {}", finish.preset.name),
         summary: summary.lines(),
         command: summary.command.clone(),
         pictures: pictures.chain([("The loss".to_owned(), png)]).collect(),
-        tables: vec![layer_table(finish)?, epoch_table(&epochs)],
+        tables: [layer_table(finish)?, epoch_table(&epochs)].into_iter().chain(pretraining).collect(),
     };
     page.write(run.file(REPORT))
 }

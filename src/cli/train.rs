@@ -12,9 +12,10 @@ use super::{device, pictures};
 use degrain::data::{Dataset, Split};
 use degrain::model::Preset;
 use degrain::report::tensorboard::has_event_files;
+use degrain::session::Session;
 use degrain::train::atomic_file::write_bytes;
-use degrain::train::run_dir::{CONFIG, SUMMARY};
-use degrain::train::{self, RunDir, TrainOptions, Trainer};
+use degrain::train::run_dir::{CONFIG, STATE, SUMMARY};
+use degrain::train::{self, Outcome, Pretrained, RunDir, TrainOptions, Trainer, Weights};
 use degrain::{Error, Result};
 use std::fs;
 use std::path::Path;
@@ -42,8 +43,12 @@ fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
         None => RunDir::create_numbered(Path::new(RUNS), &preset.name)?,
     };
     tell(&run, session.device(), console);
-    let trainer = Trainer::start(&preset, &data, &split, session, run, &options(flags))?;
-    train(trainer, &preset, &data, &split, flags, console)
+    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: Guard::new()? };
+    let Some(Begun { session, options, seconds_to_first_step }) = task.pretrained(session, &run)? else {
+        return Ok(Ending::Interrupted);
+    };
+    let trainer = Trainer::start(&preset, &data, &split, session, run, &options)?;
+    task.train(trainer, seconds_to_first_step)
 }
 
 fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
@@ -56,7 +61,11 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     let (data, split) = pictures(&preset, console)?;
     tell(&run, session.device(), console);
     let (config, summary) = (run.file(CONFIG), run.file(SUMMARY));
-    let trainer = Trainer::resume(&preset, &data, &split, session, run, &options(flags))?;
+    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: Guard::new()? };
+    let Some(Begun { session, options, seconds_to_first_step }) = task.pretrained(session, &run)? else {
+        return Ok(Ending::Interrupted);
+    };
+    let trainer = Trainer::resume(&preset, &data, &split, session, run, &options)?;
     if trainer.is_finished() && summary.is_file() {
         return tell_finished(&trainer.into_parts().1, console);
     }
@@ -67,7 +76,7 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
             fs::remove_file(&summary).map_err(Error::io(&summary, "remove"))?;
         }
     }
-    train(trainer, &preset, &data, &split, flags, console)
+    task.train(trainer, seconds_to_first_step)
 }
 
 fn pictures(preset: &Preset, console: &Console) -> Result<(Dataset, Split)> {
@@ -81,50 +90,108 @@ fn tell(run: &RunDir, device: &str, console: &Console) {
     console.note(format_args!("training in {} on {device}", run.path().display()));
 }
 
-fn options(flags: &Flags) -> TrainOptions {
-    TrainOptions {
-        init: flags.init.clone(),
-        log_every: flags.log_every.unwrap_or(LOG_EVERY),
-        device_memory: flags.device_memory,
+/// Everything that a training run is put together from.
+struct Task<'a> {
+    preset: &'a Preset,
+    data: &'a Dataset,
+    split: &'a Split,
+    flags: &'a Flags,
+    console: &'a Console,
+    guard: Guard,
+}
+
+/// What the trainer of a run is made of, after its pre-training.
+struct Begun {
+    session: Session,
+    options: TrainOptions,
+    seconds_to_first_step: Option<f64>,
+}
+
+impl Task<'_> {
+    /// Does or finishes the pre-training that the preset asks for and that the run has not left behind; none where the
+    /// user stopped it, which is then told.
+    fn pretrained(&self, session: Session, run: &RunDir) -> Result<Option<Begun>> {
+        let Self { preset, data, split, flags, console, ref guard } = *self;
+        let init = flags.init.as_deref().map(Weights::read).transpose()?;
+        let mut options = TrainOptions {
+            init,
+            log_every: flags.log_every.unwrap_or(LOG_EVERY),
+            device_memory: flags.device_memory,
+        };
+        if preset.train.pretrain_epochs == 0 || run.file(STATE).is_file() {
+            return Ok(Some(Begun { session, options, seconds_to_first_step: None }));
+        }
+        let mut nowhere = None;
+        let mut progress = Progress::new(console, guard, flags.log_every.is_some(), &mut nowhere);
+        let done = train::pretrain(preset, data, split, session, run, &options, &mut progress);
+        progress.end();
+        let (Pretrained { session, weights }, seconds_to_first_step) = (done?, progress.seconds_to_first_step);
+        if weights.is_none() {
+            self.interrupted(&stopped_before_its_first_step(&session), seconds_to_first_step, &session, run)?;
+            return Ok(None);
+        }
+        console.note("fine-tuning all layers");
+        options.init = weights;
+        Ok(Some(Begun { session, options, seconds_to_first_step }))
+    }
+
+    fn train(&self, mut trainer: Trainer, seconds_to_first_step: Option<f64>) -> Result<Ending> {
+        let Self { preset, flags, console, ref guard, .. } = *self;
+        if trainer.is_finished() {
+            console.note("this run is finished");
+        } else if trainer.streams() {
+            console.note("the pictures do not fit on the device beside the step: they stream to it");
+        }
+        let wanted = flags.tensorboard || has_event_files(trainer.folder());
+        let mut tensorboard =
+            if wanted { TensorBoard::begin(trainer.folder(), preset.to_toml()?, console) } else { None };
+        let mut progress = Progress::new(console, guard, flags.log_every.is_some(), &mut tensorboard);
+        let outcome = trainer.run(&mut progress);
+        progress.end();
+        let (outcome, seconds_to_first_step) = (outcome?, seconds_to_first_step.or(progress.seconds_to_first_step));
+        let (session, run) = trainer.into_parts();
+        match outcome.ending {
+            train::Ending::Interrupted => self.interrupted(&outcome, seconds_to_first_step, &session, &run),
+            train::Ending::Finished | train::Ending::EarlyStopped => {
+                let summary = finish::finish(&self.finish(&outcome, seconds_to_first_step), session, &run, &mut tensorboard, console)?;
+                console.result(&summary, &summary)?;
+                Ok(Ending::Done)
+            }
+        }
+    }
+
+    fn finish<'a>(&'a self, outcome: &'a Outcome, seconds_to_first_step: Option<f64>) -> Finish<'a> {
+        let Self { preset, data, split, flags, .. } = *self;
+        Finish { preset, data, split, outcome, seconds_to_first_step, pca: !flags.no_pca }
+    }
+
+    fn interrupted(
+        &self,
+        outcome: &Outcome,
+        seconds_to_first_step: Option<f64>,
+        session: &Session,
+        run: &RunDir,
+    ) -> Result<Ending> {
+        let summary = self.finish(outcome, seconds_to_first_step).interrupted(session, run)?;
+        self.console.result(&summary, &summary)?;
+        self.console.note(format_args!("go on with: degrain train --resume {}", run.path().display()));
+        Ok(Ending::Interrupted)
     }
 }
 
-fn train(
-    mut trainer: Trainer,
-    preset: &Preset,
-    data: &Dataset,
-    split: &Split,
-    flags: &Flags,
-    console: &Console,
-) -> Result<Ending> {
-    if trainer.is_finished() {
-        console.note("this run is finished");
-    } else if trainer.streams() {
-        console.note("the pictures do not fit on the device beside the step: they stream to it");
-    }
-    let wanted = flags.tensorboard || has_event_files(trainer.folder());
-    let mut tensorboard = if wanted { TensorBoard::begin(trainer.folder(), preset.to_toml()?, console) } else { None };
-    let (outcome, seconds_to_first_step) = {
-        let guard = Guard::new()?;
-        let mut progress = Progress::new(console, &guard, flags.log_every.is_some(), &mut tensorboard);
-        let outcome = trainer.run(&mut progress);
-        progress.end();
-        (outcome?, progress.seconds_to_first_step)
-    };
-    let (session, run) = trainer.into_parts();
-    let finish = Finish { preset, data, split, outcome: &outcome, seconds_to_first_step, pca: !flags.no_pca };
-    match outcome.ending {
-        train::Ending::Interrupted => {
-            let summary = finish.interrupted(&session, &run);
-            console.result(&summary, &summary)?;
-            console.note(format_args!("go on with: degrain train --resume {}", run.path().display()));
-            Ok(Ending::Interrupted)
-        }
-        train::Ending::Finished | train::Ending::EarlyStopped => {
-            let summary = finish::finish(&finish, session, &run, &mut tensorboard, console)?;
-            console.result(&summary, &summary)?;
-            Ok(Ending::Done)
-        }
+/// The outcome of a run that was stopped in its pre-training.
+fn stopped_before_its_first_step(session: &Session) -> Outcome {
+    Outcome {
+        ending: train::Ending::Interrupted,
+        epochs: 0,
+        steps: 0,
+        train_loss: None,
+        val_loss: None,
+        best_epoch: None,
+        images_per_second: 0.0,
+        seconds_to_first_step: None,
+        peak_device_bytes: session.allocated_bytes() as u64,
+        streamed: false,
     }
 }
 

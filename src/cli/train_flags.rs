@@ -22,7 +22,7 @@ pub(super) struct Flags {
     /// Label by the sign of this attribute in the file of --labels
     #[arg(long, value_name = "NAME")]
     attribute: Option<String>,
-    /// Use only the pictures with these labels, such as 0,5
+    /// Use only the pictures with these labels, such as 0,5; '' for all
     #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
     keep_labels: Vec<String>,
     /// Use only the first N pictures
@@ -118,6 +118,10 @@ impl Flags {
         if let Some(labels) = &mut preset.data.labels {
             *labels = absolute(labels)?;
         }
+        if self.init.is_some() && preset.train.pretrain_epochs > 0 {
+            let problem = "the first weights are either given or pre-trained: add --set train.pretrain_epochs=0";
+            return Err(Error::setting("--init", problem));
+        }
         Ok(preset)
     }
 
@@ -154,15 +158,17 @@ impl Flags {
         let float = |value: Option<f64>| value.map(|value| format!("{value:?}"));
         let size = |value: Option<usize>| value.map(|value| value.to_string());
         let number = |value: Option<u64>| value.map(|value| value.to_string());
-        let list = |texts: &[String]| {
+        let array = |texts: &[String]| {
             let items = texts.iter().map(|text| toml::Value::from(text.as_str())).collect();
-            (!texts.is_empty()).then(|| toml::Value::Array(items).to_string())
+            toml::Value::Array(items).to_string()
         };
+        // An empty label stands for all of them, whatever the preset chooses.
+        let labels: Vec<String> = self.keep_labels.iter().filter(|label| !label.is_empty()).cloned().collect();
         let all = [
-            ("--data", "data.source", list(&self.data)),
+            ("--data", "data.source", (!self.data.is_empty()).then(|| array(&self.data))),
             ("--labels", "data.labels", self.labels.as_ref().map(|path| toml::Value::from(path.as_str()).to_string())),
             ("--attribute", "data.attribute", text(&self.attribute)),
-            ("--keep-labels", "data.labels_kept", list(&self.keep_labels)),
+            ("--keep-labels", "data.labels_kept", (!self.keep_labels.is_empty()).then(|| array(&labels))),
             ("--limit", "data.limit", size(self.limit)),
             ("--val", "train.val", float(self.val)),
             ("--split", "train.split", text(&self.split)),
@@ -270,6 +276,13 @@ mod tests {
         let preset = flags("--set data.labels_kept=[0,5]").preset().unwrap();
         assert_eq!(preset.data.labels_kept, ["0", "5"]);
         assert_eq!(Preset::from_toml(&preset.to_toml().unwrap(), "x".as_ref()).unwrap(), preset);
+        let all = |flag: &str| Line::try_parse_from(["train", "mnist-dae", flag]).ok().unwrap().flags.preset().unwrap();
+        assert_eq!(all("--seed=1").data.labels_kept, ["0", "5"]);
+        for flag in ["--keep-labels=", "--set=data.labels_kept=[]", "--set=data.labels_kept="] {
+            let preset = all(flag);
+            assert!(preset.data.labels_kept.is_empty(), "{flag}");
+            assert_eq!(Preset::from_toml(&preset.to_toml().unwrap(), "x".as_ref()).unwrap(), preset);
+        }
         let message = flags("--set data.channel_rows=true").preset().unwrap_err().to_string();
         assert!(message.starts_with("data.channel_rows: makes grey pictures, but data.channels is 3"), "{message}");
     }
@@ -302,6 +315,8 @@ mod tests {
         assert_eq!(message("--set train.momentum=0.9"), "train.momentum: only sgd takes a momentum, not adamax");
         assert!(flags("--noise mask:0.3").preset().is_ok());
         assert!(message("--attribute Male").starts_with("--attribute: needs a file of attributes"));
+        assert!(message("stacked --init w").starts_with("--init: the first weights are either given or pre-trained"));
+        assert!(flags("stacked --init w --set train.pretrain_epochs=0").preset().is_ok());
     }
 
     #[test]

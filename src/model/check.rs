@@ -26,6 +26,8 @@ pub(super) fn check(preset: &Preset) -> Result<()> {
     check_training(&preset.train)?;
     check_loss(preset, &architecture)?;
     check_code(preset, &architecture)?;
+    // Whether every layer has its mirror.
+    preset.stages()?;
     let values = architecture.largest_activation().saturating_mul(preset.train.batch);
     require("train.batch", values <= MAX_BATCH_VALUES, || {
         format!("a layer would put out {values} values per batch: at most {MAX_BATCH_VALUES}; take a smaller batch")
@@ -119,6 +121,7 @@ fn check_training(train: &Train) -> Result<()> {
         ("train.patience", train.patience.unwrap_or(1), 1),
         ("train.seed", train.seed, 0),
         ("train.warmup", train.warmup, 0),
+        ("train.pretrain_epochs", train.pretrain_epochs, 0),
     ];
     for (name, value, least) in counts {
         require(name, (least..=MAX_INTEGER).contains(&value), || {

@@ -22,6 +22,7 @@ pub mod schedule;
 pub mod settings;
 pub mod shapes;
 mod sizes;
+pub mod stages;
 pub mod summary;
 pub mod train_table;
 
@@ -32,4 +33,5 @@ pub use preset::Preset;
 pub use schedule::Schedule;
 pub use settings::{BatchNormKind, Convention, JacobianNorm, Loss, Noise, OptimizerKind, Split};
 pub use shapes::{Architecture, Parameter, ResolvedLayer, Side, Switches};
+pub use stages::Stage;
 pub use summary::Summary;

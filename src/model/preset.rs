@@ -12,7 +12,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The presets in the binary, the default one first.
-const BUNDLED: [(&str, &str); 13] = [
+const BUNDLED: [(&str, &str); 14] = [
     ("emoji-denoise", include_str!("../../data/presets/emoji-denoise.toml")),
     ("lfw-linear", include_str!("../../data/presets/lfw-linear.toml")),
     ("lfw-conv", include_str!("../../data/presets/lfw-conv.toml")),
@@ -23,6 +23,7 @@ const BUNDLED: [(&str, &str); 13] = [
     ("mnist-dae", include_str!("../../data/presets/mnist-dae.toml")),
     ("pokemon-mlp", include_str!("../../data/presets/pokemon-mlp.toml")),
     ("pokemon-conv", include_str!("../../data/presets/pokemon-conv.toml")),
+    ("stacked", include_str!("../../data/presets/stacked.toml")),
     ("vae", include_str!("../../data/presets/vae.toml")),
     ("sparse", include_str!("../../data/presets/sparse.toml")),
     ("contractive", include_str!("../../data/presets/contractive.toml")),

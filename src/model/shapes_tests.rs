@@ -46,9 +46,10 @@ fn presets_have_the_parameters_of_the_originals() {
         ("mnist-dae", 270_200 + 450 + 900, 1_184 + 800),
         ("pokemon-mlp", 2_295_552, 2_296_896),
         ("pokemon-conv", 5_088, 5_059),
+        ("stacked", 242_112, 242_832),
         ("vae", 784 * 256 + 256 + 2 * (256 * 16 + 16), 16 * 256 + 256 + 256 * 784 + 784),
         ("sparse", 784 * 196 + 196, 196 * 784 + 784),
-        ("contractive", 784 * 32 + 32, 32 * 784 + 784),
+        ("contractive", 784 * 128 + 128, 128 * 784 + 784),
     ];
     for (name, in_encoder, in_decoder) in cases {
         let architecture = Preset::load(name).unwrap().architecture().unwrap();
@@ -67,6 +68,8 @@ fn totals_are_those_of_the_originals() {
     assert_eq!(total("quickdraw-simple", &[]), (50_992, 0));
     assert_eq!(total("quickdraw-deep", &[]), (222_384, 0));
     assert_eq!(total("quickdraw-conv", &[]), (4_385, 0));
+    assert_eq!(total("stacked", &[]), (484_944, 0));
+    assert_eq!(total("stacked", &["model.tie=true"]), (243_280, 0));
     assert_eq!(total("mnist-dae", &[]), (271_834, 1_700));
     assert_eq!(total("mnist-dae", &["model.tie=false"]), (542_034, 1_700));
     assert_eq!(total("mnist-dae", &["model.batch_norm=tensor"]), (271_834, 10));

@@ -82,6 +82,10 @@ pub struct Train {
     pub psi: f64,
     /// Passes over the training pictures.
     pub epochs: u64,
+    /// Passes over the training pictures for each layer of the encoder, trained with its mirror in the decoder on the
+    /// codes of the layers before it, ahead of the run proper ([`pretrain`](crate::train::pretrain)); 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pretrain_epochs: u64,
     /// Ends after this many steps in all, even within an epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,

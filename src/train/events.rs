@@ -1,13 +1,13 @@
 //! What a run is asked for, what it tells while it goes on, and how it ended.
 
+use super::checkpoint::Weights;
 use super::row_log::{EpochRow, StepRow};
-use std::path::PathBuf;
 
 /// What a run takes beside its preset.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
     /// Weights to start from, in place of drawn ones.
-    pub init: Option<PathBuf>,
+    pub init: Option<Weights>,
     /// Most steps between two readings of the losses; they do not change what is computed.
     pub log_every: u64,
     /// Most bytes of buffers on the device. Pictures that do not fit beside the step stream to it; they do so too where
@@ -25,6 +25,13 @@ impl Default for TrainOptions {
 /// What happens during training.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// A stage of layer-wise pre-training begins; what follows is told of it.
+    Stage {
+        /// From 1.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// The first step is done: everything is compiled.
     FirstStep {
         /// Since the trainer was made.

@@ -65,7 +65,7 @@ impl Trainer {
     ) -> Result<Self> {
         let mut trainer = Self::new(preset, data, split, session, run, options, Progress::start())?;
         trainer.run.write_text(run_dir::CONFIG, &preset.to_toml()?)?;
-        let mut given = options.init.as_deref().map(Weights::read).transpose()?;
+        let mut given = options.init.clone();
         for p in trainer.architecture.saved() {
             let values = match &mut given {
                 Some(weights) => weights.take_f32(&p.name, &p.shape)?,
