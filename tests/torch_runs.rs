@@ -137,11 +137,9 @@ fn train(session: Session, preset: &Preset, made: &Made, start: &Tensors, folder
     for p in preset.architecture().unwrap().saved() {
         weights.tensors.insert(p.name.clone(), Array::f32(p.shape.clone(), single(&start[&p.name])));
     }
-    let init = folder.join("start.safetensors");
-    weights.write(&init).unwrap();
     let split = Split { train: (0..made.rows as u32).collect(), held_out: Vec::new() };
     let run = RunDir::create(&folder.join("run")).unwrap();
-    let options = TrainOptions { init: Some(init), ..TrainOptions::default() };
+    let options = TrainOptions { init: Some(weights), ..TrainOptions::default() };
     Trainer::start(preset, &data, &split, session, run, &options).unwrap().run(&mut Quiet).unwrap();
 }
 

@@ -76,7 +76,7 @@ impl TensorBoard {
                 log.events.scalars(*step, &[("learning_rate", *learning_rate)])
             }
             Event::Epoch(row) => log.epoch(row),
-            Event::FirstStep { .. } | Event::Diagnosis { .. } | Event::Saved { .. } => Ok(()),
+            Event::Stage { .. } | Event::FirstStep { .. } | Event::Diagnosis { .. } | Event::Saved { .. } => Ok(()),
         })
     }
 

@@ -113,11 +113,8 @@ impl Task<'_> {
     fn pretrained(&self, session: Session, run: &RunDir) -> Result<Option<Begun>> {
         let Self { preset, data, split, flags, console, ref guard } = *self;
         let init = flags.init.as_deref().map(Weights::read).transpose()?;
-        let mut options = TrainOptions {
-            init,
-            log_every: flags.log_every.unwrap_or(LOG_EVERY),
-            device_memory: flags.device_memory,
-        };
+        let mut options =
+            TrainOptions { init, log_every: flags.log_every.unwrap_or(LOG_EVERY), device_memory: flags.device_memory };
         if preset.train.pretrain_epochs == 0 || run.file(STATE).is_file() {
             return Ok(Some(Begun { session, options, seconds_to_first_step: None }));
         }
@@ -153,7 +150,13 @@ impl Task<'_> {
         match outcome.ending {
             train::Ending::Interrupted => self.interrupted(&outcome, seconds_to_first_step, &session, &run),
             train::Ending::Finished | train::Ending::EarlyStopped => {
-                let summary = finish::finish(&self.finish(&outcome, seconds_to_first_step), session, &run, &mut tensorboard, console)?;
+                let summary = finish::finish(
+                    &self.finish(&outcome, seconds_to_first_step),
+                    session,
+                    &run,
+                    &mut tensorboard,
+                    console,
+                )?;
                 console.result(&summary, &summary)?;
                 Ok(Ending::Done)
             }

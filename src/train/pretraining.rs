@@ -163,5 +163,5 @@ fn encode(inference: &mut Inference, stage: &Stage, next: &Stage, data: &Dataset
     }
     let Data { height, width, channels, .. } = next.preset.data;
     let origin = format!("codes of {}", stage.preset.name);
-    Ok(Dataset { origin, ..Dataset::new([height, width, channels], Values::F32(codes), data.names.clone()) })
+    Ok(Dataset { origin, ..Dataset::new([height, width, channels], Values::F32(codes.into()), data.names.clone()) })
 }
