@@ -101,7 +101,7 @@ struct Variational {
 struct Quiet;
 
 impl Observer for Quiet {
-    fn event(&mut self, _: &Event) {}
+    fn event(&mut self, _: &Event<'_>) {}
 }
 
 type Open = Box<dyn Fn() -> Session + Send>;
