@@ -99,7 +99,7 @@ impl StopIn {
 }
 
 impl Observer for StopIn {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Stage { number, .. } => (self.now, self.done) = (*number, 0),
             Event::Progress { step, .. } => self.done = *step,
@@ -123,7 +123,7 @@ fn split() -> Split {
 }
 
 fn options() -> TrainOptions {
-    TrainOptions { init: None, log_every: 4 }
+    TrainOptions { log_every: 4, ..TrainOptions::default() }
 }
 
 /// Pre-trains in `folder`, from wherever it stands; none where it was stopped.
@@ -289,7 +289,7 @@ fn given_weights_and_other_pictures_are_refused(open: &Open) {
     let drawings = bundled_quickdraw().unwrap();
     let message = fails("given", &drawings, Some(Weights::default()));
     assert!(message.starts_with("train.pretrain_epochs: ") && message.contains("either given"), "{message}");
-    let small = Dataset::new([2, 2, 1], Values::U8(vec![0; 800]), vec![String::new(); 200]);
+    let small = Dataset::new([2, 2, 1], Values::U8(vec![0; 800].into()), vec![String::new(); 200]);
     let message = fails("small", &small, None);
     assert!(message.contains("[28, 28, 1]") && message.contains("[2, 2, 1]"), "{message}");
 }
