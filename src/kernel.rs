@@ -184,9 +184,15 @@ impl Target {
         subgroup_size: 0,
         int64: false,
     };
-    /// WebGPU's default limits with what kernels for software drivers may use besides.
-    pub const SOFTWARE_DRIVER: Self =
-        Self { kind: TargetKind::SoftwareDriver, subgroup_size: 8, int64: true, ..Self::DEFAULT_LIMITS };
+    /// WebGPU's default limits with what kernels for software drivers may use besides, among it the most storage
+    /// buffers that any kernel binds.
+    pub const SOFTWARE_DRIVER: Self = Self {
+        kind: TargetKind::SoftwareDriver,
+        max_storage_buffers: 32,
+        subgroup_size: 8,
+        int64: true,
+        ..Self::DEFAULT_LIMITS
+    };
 
     /// Whether this is a software driver.
     pub fn is_software(&self) -> bool {

@@ -235,13 +235,13 @@ fn an_event_file_that_cannot_be_written_does_not_end_the_run() {
         "--no-pca",
         "--tensorboard",
         "--batch=1",
-        "--epochs=220",
+        "--epochs=400",
     ];
     let output = lab.command("sh", &[&["-c", limited, env!("CARGO_BIN_EXE_degrain")], &train[..]].concat());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stderr}");
     let warnings: Vec<&str> = stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
     assert!(warnings.len() == 1 && warnings[0].contains("run: cannot write an event file: File too large"), "{stderr}");
-    assert_eq!(read_rows::<StepRow>(&lab.path("run/steps.csv")).unwrap().len(), 7040);
+    assert_eq!(read_rows::<StepRow>(&lab.path("run/steps.csv")).unwrap().len(), 12_800);
     assert!(lab.path("run/summary.json").exists());
 }
