@@ -1,6 +1,7 @@
 //! Devices, shaders and recordings on wgpu: the only place that names a wgpu type.
 
 mod device;
+mod pass_clock;
 mod recording;
 mod shader;
 mod translate;

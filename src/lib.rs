@@ -54,6 +54,7 @@ pub mod latent;
 pub mod model;
 pub mod op;
 pub mod plan;
+pub mod profile;
 pub mod report;
 pub mod session;
 pub mod tensor;

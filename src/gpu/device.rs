@@ -120,12 +120,17 @@ impl Adapter {
         .collect()
     }
 
+    /// Features that the device is opened with: those of kernels, and timestamps for profiles.
+    fn opened_features(&self) -> wgpu::Features {
+        self.kernel_features() | self.adapter.features() & wgpu::Features::TIMESTAMP_QUERY
+    }
+
     /// Opens the device with all its limits. `checked` keeps bounds checks and loop bounds in the kernels.
     ///
     /// # Errors
     /// If the driver refuses.
     pub fn open(&self, checked: bool) -> Result<Gpu> {
-        self.open_with(checked, self.adapter.limits(), self.kernel_features())
+        self.open_with(checked, self.adapter.limits(), self.opened_features())
     }
 
     /// As [`Adapter::open`], at WebGPU's default limits.
@@ -231,6 +236,38 @@ impl Gpu {
             return Err(self.error("out of memory: use a smaller --batch or --limit"));
         }
         Ok(result)
+    }
+
+    /// Waits for a submission, or for all.
+    pub(super) fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let poll = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.check()?;
+        poll.map(|_| ()).map_err(|e| self.error(e.to_string()))
+    }
+
+    /// All words of a buffer, once everything submitted is done.
+    pub(super) fn read_buffer(&self, source: &wgpu::Buffer) -> Result<Vec<u32>> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some("read"), size: source.size(), usage, mapped_at_creation: false };
+        let staging = self.scoped(|| self.device.create_buffer(&descriptor))?;
+        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, None);
+        let (send, receive) = std::sync::mpsc::channel();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
+            // The receiver waits below; if it is gone there is nobody to tell.
+            let _ = send.send(mapped);
+        });
+        let submitted = self.queue.submit([encoder.finish()]);
+        self.wait_for(Some(submitted))?;
+        let unread = |problem: String| self.error(format!("cannot read a buffer: {problem}"));
+        receive.recv().map_err(|e| unread(e.to_string()))?.map_err(|e| unread(e.to_string()))?;
+        let words = {
+            let mapped = staging.get_mapped_range(..).map_err(|e| unread(e.to_string()))?;
+            bytemuck::pod_collect_to_vec(&mapped)
+        };
+        staging.unmap();
+        Ok(words)
     }
 
     /// The kernel of a launch, compiled at its first use.

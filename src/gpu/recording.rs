@@ -170,15 +170,9 @@ impl GpuProgram {
         self.in_flight.push(self.gpu.queue.submit([encoder.finish()]));
         while self.in_flight.len() > IN_FLIGHT {
             let oldest = self.in_flight.remove(0);
-            self.wait_for(Some(oldest))?;
+            self.gpu.wait_for(Some(oldest))?;
         }
         self.gpu.check()
-    }
-
-    fn wait_for(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let poll = self.gpu.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
-        self.gpu.check()?;
-        poll.map(|_| ()).map_err(|e| self.gpu.error(e.to_string()))
     }
 }
 
@@ -217,7 +211,7 @@ impl Backend for GpuProgram {
     fn read(&mut self, name: &str) -> Result<Vec<u32>> {
         let Stored { buffer, words } = self.named(name)?;
         let (buffer, words) = (buffer.clone(), *words);
-        let mut all = self.read_buffer(&buffer)?;
+        let mut all = self.gpu.read_buffer(&buffer)?;
         all.truncate(words);
         Ok(all)
     }
@@ -261,7 +255,7 @@ impl Backend for GpuProgram {
 
     fn wait(&mut self) -> Result<()> {
         self.in_flight.clear();
-        self.wait_for(None)
+        self.gpu.wait_for(None)
     }
 
     fn allocated_bytes(&self) -> usize {
@@ -283,7 +277,7 @@ impl Backend for GpuProgram {
 
     fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>> {
         let buffer = self.buffer_of(program, storage)?.clone();
-        self.read_buffer(&buffer)
+        self.gpu.read_buffer(&buffer)
     }
 
     fn storage_words(&self, program: ProgramId, storage: &Storage) -> Result<usize> {
@@ -322,34 +316,10 @@ impl GpuProgram {
             self.gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(words));
             if words.len() == PART / 4 {
                 self.gpu.queue.submit([]);
-                self.wait_for(None)?;
+                self.gpu.wait_for(None)?;
             }
         }
         self.gpu.check()
-    }
-
-    /// All words of a buffer.
-    fn read_buffer(&mut self, source: &wgpu::Buffer) -> Result<Vec<u32>> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.buffer("read", source.size() as usize, usage)?;
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, None);
-        let (send, receive) = std::sync::mpsc::channel();
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
-            // The receiver waits below; if it is gone there is nobody to tell.
-            let _ = send.send(mapped);
-        });
-        let submitted = self.gpu.queue.submit([encoder.finish()]);
-        self.wait_for(Some(submitted))?;
-        self.in_flight.clear();
-        let unread = |problem: String| self.gpu.error(format!("cannot read a buffer: {problem}"));
-        receive.recv().map_err(|e| unread(e.to_string()))?.map_err(|e| unread(e.to_string()))?;
-        let words = {
-            let mapped = staging.get_mapped_range(..).map_err(|e| unread(e.to_string()))?;
-            bytemuck::pod_collect_to_vec(&mapped)
-        };
-        staging.unmap();
-        Ok(words)
     }
 
     /// Several replays go into one submit, as many as the measured time allows; a replay that is longer than a
