@@ -4,6 +4,7 @@ mod device;
 mod pass_clock;
 mod recording;
 mod shader;
+mod timed_replay;
 mod translate;
 
 pub use device::{Adapter, DeviceKind, Gpu, adapters};

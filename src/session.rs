@@ -13,6 +13,29 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProgramId(pub(crate) usize);
 
+/// Which clock measures the launches of a replay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clock {
+    /// The device's, by timestamps around each launch.
+    Device,
+    /// The host's. On a GPU each launch is a submit of its own, whose latency is in the time.
+    Host,
+}
+
+/// One replay of a recorded plan, launch by launch, in nanoseconds.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Timeline {
+    /// Begin and end of each launch, in the plan's order, from the begin of the first; none where the device's clock gave
+    /// what cannot be: an end before the begin, or longer ago than the whole replay took.
+    pub launches: Vec<Option<[f64; 2]>>,
+    /// Time in which the host recorded commands.
+    pub encode_ns: f64,
+    /// Time in which the host handed them to the driver.
+    pub submit_ns: f64,
+    /// Time on the host from the first command until the device was done.
+    pub total_ns: f64,
+}
+
 /// What a device does for a session. Tensors are 32-bit words under a name.
 pub trait Backend: Send {
     /// Makes a zeroed buffer, unless there is one of this name.
@@ -64,6 +87,15 @@ pub trait Backend: Send {
     /// # Errors
     /// If the device is lost.
     fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()>;
+
+    /// Whether there is such a clock.
+    fn has_clock(&self, clock: Clock) -> bool;
+
+    /// Runs a recorded plan once and waits, measuring every launch: on the CPU executor every op that is no view.
+    ///
+    /// # Errors
+    /// If the device is lost or has no such clock.
+    fn replay_timed(&mut self, program: ProgramId, clock: Clock) -> Result<Timeline>;
 
     /// All words of the buffer in which a recorded plan keeps a tensor: those of the tensor first, then whatever
     /// else the buffer holds, guard words among it.
@@ -283,6 +315,19 @@ impl Session {
     /// If the device is lost.
     pub fn run_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
         self.backend.replay_step(program, step)
+    }
+
+    /// Whether launches can be measured by this clock.
+    pub fn has_clock(&self, clock: Clock) -> bool {
+        self.backend.has_clock(clock)
+    }
+
+    /// Runs a recorded plan once and waits, measuring every launch: on the CPU executor every op that is no view.
+    ///
+    /// # Errors
+    /// If the device is lost or has no such clock.
+    pub fn run_timed(&mut self, program: ProgramId, clock: Clock) -> Result<Timeline> {
+        self.backend.replay_timed(program, clock)
     }
 
     /// All words of the buffer in which a recorded plan keeps a tensor: those of the tensor first, then whatever

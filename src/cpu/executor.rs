@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
 use crate::plan::{Plan, Storage};
-use crate::session::{Backend, ProgramId};
+use crate::session::{Backend, Clock, ProgramId, Timeline};
 use crate::tensor::{Array, TensorType};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Buffers and recorded plans in host memory.
 #[derive(Default)]
@@ -188,6 +189,26 @@ impl Backend for CpuProgram {
             Self::run_step(&mut self.buffers, step);
         }
         Ok(())
+    }
+
+    fn has_clock(&self, clock: Clock) -> bool {
+        clock == Clock::Host
+    }
+
+    fn replay_timed(&mut self, program: ProgramId, clock: Clock) -> Result<Timeline> {
+        if !self.has_clock(clock) {
+            let problem = "has no clock but the host's".to_owned();
+            return Err(Error::Device { name: "CPU executor".to_owned(), problem });
+        }
+        let start = Instant::now();
+        let now = || start.elapsed().as_nanos() as f64;
+        let mut launches = Vec::new();
+        for step in self.plans[program.0].steps.iter().flatten() {
+            let begin = now();
+            Self::run_step(&mut self.buffers, step);
+            launches.push(Some([begin, now()]));
+        }
+        Ok(Timeline { launches, total_ns: now(), ..Timeline::default() })
     }
 
     fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>> {

@@ -214,6 +214,10 @@ impl Gpu {
         &self.description
     }
 
+    pub(super) fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     pub(super) fn error(&self, problem: impl Into<String>) -> Error {
         Error::Device { name: self.name.clone(), problem: problem.into() }
     }

@@ -21,7 +21,7 @@ struct Queries {
 impl PassClock {
     /// For this many passes; none on a device without timestamps.
     pub(super) fn new(gpu: &Gpu, passes: usize) -> Result<Option<Self>> {
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !gpu.has_timestamps() {
             return Ok(None);
         }
         let queries = |first: usize| {
@@ -53,16 +53,16 @@ impl PassClock {
         }
     }
 
-    /// Begin and end of every pass, in nanoseconds of the device's clock, once the work is submitted.
+    /// Begin and end of every pass, in nanoseconds from the first begin, once the work is submitted.
     pub(super) fn read(&self, gpu: &Gpu) -> Result<Vec<[f64; 2]>> {
-        let mut times = Vec::new();
+        let mut ticks: Vec<u64> = Vec::new();
         for Queries { resolved, .. } in &self.sets {
             let words = gpu.read_buffer(resolved)?;
-            let ticks: Vec<u64> = words.chunks_exact(2).map(|w| u64::from(w[1]) << 32 | u64::from(w[0])).collect();
-            times.extend(
-                ticks.chunks_exact(2).map(|pair| [pair[0] as f64 * self.period_ns, pair[1] as f64 * self.period_ns]),
-            );
+            ticks.extend(words.chunks_exact(2).map(|word| u64::from(word[1]) << 32 | u64::from(word[0])));
         }
-        Ok(times)
+        // Differences first: some clocks count nanoseconds since 1970, which f64 only has to the nearest 256.
+        let first = ticks.first().copied().unwrap_or(0);
+        let ns = |tick: u64| tick.wrapping_sub(first).cast_signed() as f64 * self.period_ns;
+        Ok(ticks.chunks_exact(2).map(|pair| [ns(pair[0]), ns(pair[1])]).collect())
     }
 }

@@ -5,40 +5,49 @@ use super::device::{Gpu, Kernel};
 use crate::error::Result;
 use crate::kernel::{Binding, Launch};
 use crate::plan::{Plan, Step, Storage};
-use crate::session::{Backend, ProgramId};
+use crate::session::{Backend, Clock, ProgramId, Timeline};
 use crate::tensor::TensorType;
 use std::collections::HashMap;
 use std::time::Instant;
 
 /// Work that one submit may hold: desktop drivers kill longer ones.
-const SUBMIT_NS: f64 = 80e6;
+pub(super) const SUBMIT_NS: f64 = 80e6;
 /// Submits in flight before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
 
 /// A launch with everything looked up.
-struct ResolvedLaunch {
+pub(super) struct ResolvedLaunch {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 3],
 }
 
+impl ResolvedLaunch {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// A recorded plan.
 #[derive(Default)]
-struct Recording {
-    launches: Vec<ResolvedLaunch>,
+pub(super) struct Recording {
+    pub(super) launches: Vec<ResolvedLaunch>,
     /// Number of launches up to and with each step of the plan.
     ends: Vec<usize>,
     /// The buffers of the plan's slots.
     slots: Vec<wgpu::Buffer>,
     /// Measured time of one replay; none before the first.
-    replay_ns: Option<f64>,
+    pub(super) replay_ns: Option<f64>,
     /// Replays that were timed alone. The first compiles on some drivers, the second does not.
     timed: usize,
 }
 
 /// Buffers and recordings on one device.
 pub struct GpuProgram {
-    gpu: Gpu,
+    pub(super) gpu: Gpu,
     store: HashMap<String, Stored>,
     /// Buffers that temporaries of all plans share, the largest first.
     shared: Vec<wgpu::Buffer>,
@@ -156,16 +165,11 @@ impl GpuProgram {
     }
 
     /// Encodes and submits some launches.
-    fn submit<'l>(&mut self, launches: impl Iterator<Item = &'l ResolvedLaunch>) -> Result<()> {
+    pub(super) fn submit<'l>(&mut self, launches: impl Iterator<Item = &'l ResolvedLaunch>) -> Result<()> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for launch in launches {
-                let [x, y, z] = launch.workgroups;
-                pass.set_pipeline(&launch.pipeline);
-                pass.set_bind_group(0, &launch.bind_group, &[]);
-                pass.dispatch_workgroups(x, y, z);
-            }
+            launches.for_each(|launch| launch.encode(&mut pass));
         }
         self.in_flight.push(self.gpu.queue.submit([encoder.finish()]));
         while self.in_flight.len() > IN_FLIGHT {
@@ -271,6 +275,21 @@ impl Backend for GpuProgram {
         let recording = std::mem::take(&mut self.recordings[program.0]);
         let first = step.checked_sub(1).map_or(0, |before| recording.ends[before]);
         let result = self.submit(recording.launches[first..recording.ends[step]].iter());
+        self.recordings[program.0] = recording;
+        result
+    }
+
+    fn has_clock(&self, clock: Clock) -> bool {
+        clock == Clock::Host || self.gpu.has_timestamps()
+    }
+
+    fn replay_timed(&mut self, program: ProgramId, clock: Clock) -> Result<Timeline> {
+        self.wait()?;
+        let recording = std::mem::take(&mut self.recordings[program.0]);
+        let result = match clock {
+            Clock::Device => self.time_by_device(&recording),
+            Clock::Host => self.time_by_host(&recording),
+        };
         self.recordings[program.0] = recording;
         result
     }
