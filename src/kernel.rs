@@ -171,6 +171,8 @@ pub struct Target {
     pub subgroup_size: u32,
     /// Whether kernels may use integers of 64 bits.
     pub int64: bool,
+    /// Whether kernels may use reals of 16 bits.
+    pub f16: bool,
 }
 
 impl Target {
@@ -183,6 +185,7 @@ impl Target {
         max_storage_buffers: 8,
         subgroup_size: 0,
         int64: false,
+        f16: false,
     };
     /// WebGPU's default limits with what kernels for software drivers may use besides, among it the most storage
     /// buffers that any kernel binds.

@@ -13,6 +13,8 @@ mod pca;
 mod pictures;
 mod presets;
 mod pretraining;
+mod profile;
+mod profile_step;
 mod progress;
 mod run;
 mod sheets;
@@ -72,6 +74,8 @@ enum Command {
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
     Pca(pca::Flags),
+    /// Where the time of a step goes, launch by launch
+    Profile(profile::Flags),
     /// Hold every kernel on this device against the CPU reference
     Validate(validate::Flags),
 }
@@ -116,6 +120,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
+        Command::Profile(flags) => profile::run(&flags, device, console).map(done),
         Command::Validate(flags) => validate::run(&flags, device, console).map(done),
     }
 }

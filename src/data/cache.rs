@@ -45,6 +45,12 @@ impl CacheMode {
     }
 }
 
+/// The folder in which decoded pictures and measurements are kept: `$DEGRAIN_CACHE`, else `$XDG_CACHE_HOME/degrain`, else
+/// `~/.cache/degrain`; none if none of them is set.
+pub fn cache_folder() -> Option<PathBuf> {
+    CacheMode::Standard.folder()
+}
+
 /// The standard place, given the environment; an empty setting counts as none.
 fn standard_folder(variable: impl Fn(&str) -> Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     let given = |path: Option<PathBuf>| path.filter(|p| !p.as_os_str().is_empty());

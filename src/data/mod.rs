@@ -55,7 +55,7 @@ mod target;
 
 pub use attributes::Attributes;
 pub use bundled::{BUNDLED, bundled};
-pub use cache::CacheMode;
+pub use cache::{CacheMode, cache_folder};
 pub use dataset::{Dataset, Skipped, Values};
 pub use emoji::bundled_emoji;
 pub use labels::{Labels, read_labels};

@@ -80,7 +80,7 @@ impl Adapter {
 
     /// The limits that kernels depend on.
     pub fn target(&self) -> Target {
-        self.target_with(&self.adapter.limits(), self.kernel_features())
+        self.target_with(&self.adapter.limits(), self.opened_features())
     }
 
     /// Features that some kernels use where they pay: those for software drivers only.
@@ -102,6 +102,7 @@ impl Adapter {
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             subgroup_size: if fixed { info.subgroup_max_size } else { 0 },
             int64: features.contains(wgpu::Features::SHADER_INT64),
+            f16: features.contains(wgpu::Features::SHADER_F16),
         }
     }
 
@@ -120,9 +121,10 @@ impl Adapter {
         .collect()
     }
 
-    /// Features that the device is opened with: those of kernels, and timestamps for profiles.
+    /// Features that the device is opened with: those of kernels, and timestamps and half precision for profiles.
     fn opened_features(&self) -> wgpu::Features {
-        self.kernel_features() | self.adapter.features() & wgpu::Features::TIMESTAMP_QUERY
+        let profiled = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16;
+        self.kernel_features() | self.adapter.features() & profiled
     }
 
     /// Opens the device with all its limits. `checked` keeps bounds checks and loop bounds in the kernels.

@@ -8,6 +8,7 @@ pub mod html;
 pub mod metrics;
 pub mod plot;
 mod png;
+pub mod roofline;
 pub mod sheet;
 pub mod tensorboard;
 

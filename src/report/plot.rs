@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// The name under which plotters knows the bundled font.
 const FAMILY: &str = "degrain";
 /// Told apart by colour-blind readers too (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 6] = [
+pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -87,7 +87,7 @@ impl Plot {
             return Err(Error::setting("plot", format!("{width}x{height} pixels: take 200 to 8000 on each side")));
         }
         load_font()?;
-        let unit = Unit((f64::from(width) / 900.0).min(f64::from(height) / 540.0).max(0.7));
+        let unit = Unit::of(width, height);
         let mut pixels = vec![255; width as usize * height as usize * 3];
         {
             let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
@@ -205,26 +205,31 @@ fn key((x, y): (i32, i32), colour: RGBColor, unit: Unit) -> PathElement<(i32, i3
     PathElement::new([(x, y), (x + unit.pixels(18) as i32, y)], colour.stroke_width(unit.pixels(2)))
 }
 
-fn text(problem: DrawingAreaErrorKind<impl std::error::Error + Send + Sync>) -> String {
+pub(super) fn text(problem: DrawingAreaErrorKind<impl std::error::Error + Send + Sync>) -> String {
     problem.to_string()
 }
 
 /// How many pixels of the picture make one of the 900x540 that sizes are given for.
 #[derive(Clone, Copy, Debug)]
-struct Unit(f64);
+pub(super) struct Unit(f64);
 
 impl Unit {
-    fn pixels(self, count: u32) -> u32 {
+    /// Of a picture of this size.
+    pub(super) fn of(width: u32, height: u32) -> Self {
+        Self((f64::from(width) / 900.0).min(f64::from(height) / 540.0).max(0.7))
+    }
+
+    pub(super) fn pixels(self, count: u32) -> u32 {
         (f64::from(count) * self.0).round().max(1.0) as u32
     }
 
     /// Of even height: at odd ones plotters sets the full stop a pixel too high.
-    fn font(self, height: u32) -> (&'static str, u32) {
+    pub(super) fn font(self, height: u32) -> (&'static str, u32) {
         (FAMILY, self.pixels(height).next_multiple_of(2))
     }
 }
 
-fn load_font() -> Result<()> {
+pub(super) fn load_font() -> Result<()> {
     static LOADED: OnceLock<bool> = OnceLock::new();
     if *LOADED.get_or_init(|| register_font(FAMILY, FontStyle::Normal, FONT_BYTES).is_ok()) {
         return Ok(());

@@ -29,6 +29,6 @@ pub use pretraining::{Pretrained, pretrain};
 pub use program::{step_bytes, step_plan};
 pub use row_log::{EpochRow, RowLog, StepRow, read_rows};
 pub use run_dir::RunDir;
-pub use synthetic::{SyntheticLoss, SyntheticStep, synthetic_loss, synthetic_step};
+pub use synthetic::{SyntheticLoss, SyntheticStep, synthetic_encode, synthetic_loss, synthetic_step};
 pub use trainer::Trainer;
 pub use validation::validation_loss;

@@ -5,9 +5,9 @@ use super::program::{HISTORY, Phase, Recipe, names};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::Target;
-use crate::model::{Architecture, Preset};
+use crate::model::{Architecture, Mode, Preset};
 use crate::op::Tick;
-use crate::tensor::{Array, Class};
+use crate::tensor::{Array, Class, TensorType};
 use rand::{RngExt, SeedableRng};
 
 /// A graph, and what the tensors of its store hold before it runs; those not named hold zeros.
@@ -40,6 +40,28 @@ pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) ->
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
     Ok(SyntheticStep { graph, values: values(preset, &architecture, batch) })
+}
+
+/// The encoder of a preset, with its first weights, on `batch` pictures of random numbers from 0 to 1.
+///
+/// # Errors
+/// If the preset cannot work.
+pub fn synthetic_encode(preset: &Preset, batch: usize) -> Result<SyntheticStep> {
+    const INPUT: &str = "encode.input";
+    let architecture = preset.architecture()?;
+    let mut graph = Graph::new();
+    let mut shape = vec![batch];
+    shape.extend(architecture.input);
+    let elements = shape.iter().product::<usize>();
+    let x = graph.persistent(Class::Input, INPUT, TensorType::f32(shape))?;
+    let code = architecture.record_encoder(&mut graph, x, Mode::Inference)?;
+    graph.keep(code, "encode.code")?;
+    let mut rng = rand_pcg::Pcg64::seed_from_u64(preset.train.seed);
+    let pixels = (0..elements).map(|_| f64::from(rng.random::<f32>())).collect();
+    let used = |name: &str| graph.tensors().iter().any(|info| info.class.is_persistent() && info.name == name);
+    let mut values = vec![(INPUT.to_owned(), Array::F64(pixels))];
+    values.extend(weights(preset, &architecture).filter(|(name, _)| used(name)));
+    Ok(SyntheticStep { graph, values })
 }
 
 /// The loss of such a step and its gradient with respect to every parameter.
@@ -76,9 +98,14 @@ fn values(preset: &Preset, architecture: &Architecture, batch: usize) -> Vec<(St
         (names::LEARNING_RATE.to_owned(), reals(vec![preset.train.lr as f32])),
         (names::LEARNING_RATES.to_owned(), reals(vec![preset.train.lr as f32; HISTORY])),
     ];
-    values.extend(architecture.saved().map(|p| {
-        let drawn = preset.model.init.draw(preset.train.seed, p);
-        (p.name.clone(), reals(drawn))
-    }));
+    values.extend(weights(preset, architecture));
     values
+}
+
+/// The first weights, by name.
+fn weights(preset: &Preset, architecture: &Architecture) -> impl Iterator<Item = (String, Array)> {
+    architecture.saved().map(|p| {
+        let drawn = preset.model.init.draw(preset.train.seed, p);
+        (p.name.clone(), Array::F64(drawn.into_iter().map(f64::from).collect()))
+    })
 }
