@@ -91,10 +91,11 @@ pub trait Op: Debug + Send + Sync {
         false
     }
 
-    /// Arithmetic and traffic of one run.
+    /// Arithmetic and traffic of one run. Unless an op says otherwise, one operation for each element of its inputs or of
+    /// its outputs, whichever are more.
     fn cost(&self, signature: &Signature<'_>) -> Cost {
-        let flops = signature.outputs.iter().map(|t| t.shape.len() as f64).sum();
-        Cost { flops, bytes: signature.bytes() }
+        let elements = |types: &[TensorType]| types.iter().map(|t| t.shape.len() as f64).sum::<f64>();
+        Cost { flops: elements(signature.inputs).max(elements(signature.outputs)), bytes: signature.bytes() }
     }
 
     /// How exact each output must be.

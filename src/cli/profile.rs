@@ -13,7 +13,7 @@ pub(super) struct Flags {
     #[arg(value_name = "PRESET|FILE.toml|RUN", default_value = Preset::DEFAULT)]
     what: String,
     /// Measure for about this long
-    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    #[arg(long, value_name = "S", default_value_t = 3.0, allow_negative_numbers = true)]
     seconds: f64,
     /// Measure by the host's clock, as on devices without timestamps
     #[arg(long)]

@@ -88,7 +88,7 @@ pub struct TensorMemory {
 }
 
 /// Measures one replay after the other of a graph on the session's device. The first ones, in which drivers compile, do not
-/// count. `values` are written into the store first, by name.
+/// count. `values` are written into the store first, by name; those that the graph does not use are left.
 ///
 /// ```
 /// use degrain::graph::Graph;
@@ -111,7 +111,7 @@ pub struct TensorMemory {
 /// ```
 ///
 /// # Errors
-/// If the graph does not fit the device, a value has no tensor, or the device is lost.
+/// If the graph does not fit the device, a value has not its tensor's length, or the device is lost.
 pub fn profile_graph(
     session: &mut Session,
     graph: &Graph,
@@ -121,7 +121,7 @@ pub fn profile_graph(
 ) -> Result<StepProfile> {
     let plan = session.plan(graph)?;
     let program = session.record_plan(&plan)?;
-    for (name, array) in values {
+    for (name, array) in values.iter().filter(|(name, _)| session.contains(name)).collect::<Vec<_>>() {
         session.write_array(name, array)?;
     }
     let clock = if options.timestamps && session.has_clock(Clock::Device) { Clock::Device } else { Clock::Host };

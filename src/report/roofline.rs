@@ -23,13 +23,13 @@ pub fn roofline(profile: &StepProfile) -> Result<RgbImage> {
     })
 }
 
-/// The step from its first launch to its last, 1800x420 pixels: a box for each launch, as wide as it took, with the gaps between
+/// The step from its first launch to its last, 1800x600 pixels: a box for each launch, as wide as it took, with the gaps between
 /// them left white; a colour for each op.
 ///
 /// # Errors
 /// Where the bundled font cannot be used.
 pub fn step_bar(profile: &StepProfile) -> Result<RgbImage> {
-    draw((1800, 420), |size, pixels| {
+    draw((1800, 600), |size, pixels| {
         let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
         draw_bar(&area, profile)
     })
@@ -135,7 +135,7 @@ fn draw_bar(area: &Area<'_>, profile: &StepProfile) -> Result<(), String> {
         .caption(format!("One step, {:.1} us, {} launches", end_us, launches().count()), unit.font(18))
         .margin(unit.pixels(12))
         .x_label_area_size(unit.pixels(44))
-        .build_cartesian_2d(0.0..end_us, 0.0..2.0)
+        .build_cartesian_2d(0.0..end_us, 0.0..2.6)
         .map_err(text)?;
     chart
         .configure_mesh()
@@ -150,7 +150,7 @@ fn draw_bar(area: &Area<'_>, profile: &StepProfile) -> Result<(), String> {
         let of_op = launches().filter(|(place, _)| place.op == op);
         let fill = colour(op);
         let boxes = of_op
-            .map(|(_, [begin, end])| Rectangle::new([(begin / 1e3, 0.1), (end / 1e3, 1.0)], fill.mix(0.85).filled()));
+            .map(|(_, [begin, end])| Rectangle::new([(begin / 1e3, 0.05), (end / 1e3, 1.0)], fill.mix(0.85).filled()));
         let series = chart.draw_series(boxes).map_err(text)?;
         if fill != GREY {
             let side = unit.pixels(12) as i32;
