@@ -121,6 +121,11 @@ pub trait Backend: Send {
     /// # Errors
     /// If the device is lost.
     fn clear(&mut self) -> Result<()>;
+
+    /// The same device opened once more, with its matrix units, and the size of their matrices; none where it has none.
+    fn with_matrix_units(&self) -> Option<(Gpu, u32)> {
+        None
+    }
 }
 
 /// Tensors and recorded plans on one device.
@@ -173,6 +178,12 @@ impl Session {
     /// The GPU's limits; none on the CPU executor.
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()
+    }
+
+    /// A session on the same device with its matrix units, which are experimental in wgpu, and the size of their matrices;
+    /// none where it has none.
+    pub fn with_matrix_units(&self) -> Option<(Self, u32)> {
+        self.backend.with_matrix_units().map(|(gpu, size)| (Self::gpu(gpu), size))
     }
 
     /// Bytes of all buffers on the device.

@@ -72,19 +72,25 @@ fn the_trace_has_a_slice_for_each_launch(mut session: Session) {
     let profile = profile(&mut session, &QUICK);
     let trace = profile.trace();
     let events = trace["traceEvents"].as_array().unwrap();
-    let slices: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X" && event["tid"] == 1).collect();
+    let slices: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X" && event["cat"].is_string()).collect();
     assert_eq!(slices.len(), profile.places.len());
     let mut end = 0.0;
     let mut covered = 0.0;
     for (slice, place) in slices.iter().zip(&profile.places) {
         assert_eq!((slice["name"].as_str(), slice["cat"].as_str()), (Some(place.name().as_str()), Some(place.op)));
         let (begin, length) = (slice["ts"].as_f64().unwrap(), slice["dur"].as_f64().unwrap());
-        // Drivers may begin a pass a little before the last one's end.
-        assert!(begin >= end - 1.0 && length >= 0.0, "{slice}");
-        end = begin + length;
+        assert!(begin >= 0.0 && length >= 0.0 && begin + length > 0.0, "{slice}");
+        assert!(slice["tid"] != 2 || begin >= end, "{slice} begins before {end}, on the same track");
+        if slice["tid"] == 2 {
+            end = begin + length;
+        }
         covered += length;
     }
-    assert!((covered - profile.launches_us).abs() < 1e-3 * covered, "{covered} and {}", profile.launches_us);
+    assert!(
+        (covered - profile.launches_us).abs() < 1e-3 * covered + 2e-3 * slices.len() as f64,
+        "{covered} and {}",
+        profile.launches_us
+    );
     let named = |name: &str| events.iter().any(|event| event["ph"] == "M" && event["args"]["name"] == name);
     assert!(named("device"));
     assert_eq!(named("host"), profile.encode.is_some());
@@ -204,17 +210,20 @@ fn wrong_input_gets_one_line(device: &str) {
     }
 }
 
+type SessionTest = fn(Session);
+type CommandTest = fn(&str);
+
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    let session_tests: [(&str, fn(Session)); 5] = [
+    let session_tests: [(&str, SessionTest); 5] = [
         ("what_it_reports_adds_up", what_it_reports_adds_up),
         ("the_trace_has_a_slice_for_each_launch", the_trace_has_a_slice_for_each_launch),
         ("without_timestamps_submits_are_measured", without_timestamps_submits_are_measured),
         ("an_encoder_and_a_lone_op_are_measured_too", an_encoder_and_a_lone_op_are_measured_too),
         ("a_profile_is_compared_with_an_older_one", a_profile_is_compared_with_an_older_one),
     ];
-    let command_tests: [(&str, fn(&str)); 2] = [
+    let command_tests: [(&str, CommandTest); 2] = [
         ("the_command_keeps_its_contract", the_command_keeps_its_contract),
         ("wrong_input_gets_one_line", wrong_input_gets_one_line),
     ];

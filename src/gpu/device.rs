@@ -143,12 +143,36 @@ impl Adapter {
         self.open_with(checked, wgpu::Limits::default(), wgpu::Features::empty())
     }
 
+    /// Opens the device with its matrix units, and tells the size of their square matrices: half-precision factors,
+    /// single-precision sums. None where it has no such units or its driver refuses.
+    pub(super) fn open_with_matrix_units(&self) -> Option<(Gpu, u32)> {
+        let units = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        if !self.adapter.features().contains(units | wgpu::Features::SHADER_F16) {
+            return None;
+        }
+        let (half, single) = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
+        let properties = self.adapter.cooperative_matrix_properties();
+        let fits = |size: u32| {
+            let sizes = move |p: &wgpu::CooperativeMatrixProperties| [p.m_size, p.n_size, p.k_size] == [size; 3];
+            properties.iter().any(|p| sizes(p) && (p.ab_type, p.cr_type) == (half, single))
+        };
+        let size = [16, 8].into_iter().find(|&size| fits(size))?;
+        let gpu = self.open_with(false, self.adapter.limits(), self.opened_features() | units).ok()?;
+        Some((gpu, size))
+    }
+
     fn open_with(&self, checked: bool, limits: wgpu::Limits, features: wgpu::Features) -> Result<Gpu> {
+        let experimental_features = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            // SAFETY: only the measurement of their peak asks for matrix units, and it holds the result against the formula.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("degrain"),
             required_features: features,
             required_limits: limits.clone(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            experimental_features,
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         };
@@ -164,6 +188,7 @@ impl Adapter {
             }
         });
         Ok(Gpu {
+            adapter: self.clone(),
             name: self.name(),
             description: format!("{} ({}, {})", self.name(), self.backend(), self.driver()),
             target: self.target_with(&limits, features),
@@ -195,6 +220,7 @@ pub(super) struct Kernel {
 
 /// An opened device with the kernels compiled on it.
 pub struct Gpu {
+    adapter: Adapter,
     name: String,
     description: String,
     target: Target,
@@ -214,6 +240,10 @@ impl Gpu {
     /// Name, backend and driver.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    pub(super) fn adapter(&self) -> &Adapter {
+        &self.adapter
     }
 
     pub(super) fn has_timestamps(&self) -> bool {

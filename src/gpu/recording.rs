@@ -308,6 +308,10 @@ impl Backend for GpuProgram {
         self.write_buffer(&buffer, 0, words)
     }
 
+    fn with_matrix_units(&self) -> Option<(Gpu, u32)> {
+        self.gpu.adapter().open_with_matrix_units()
+    }
+
     fn clear(&mut self) -> Result<()> {
         self.wait()?;
         self.store.clear();

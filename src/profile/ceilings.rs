@@ -1,6 +1,7 @@
 //! What a device can do at most, measured on it: arithmetic, traffic, launches.
 
 mod host;
+mod matrix;
 
 use crate::data::cache_folder;
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 /// Of the kernels here: cached figures of others are measured again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A measurement shorter than this is repeated with more work.
 const LONG_ENOUGH_NS: f64 = 2e6;
 /// Ops of the plan that measures what a launch costs.
@@ -34,6 +35,9 @@ pub struct Ceilings {
     pub launch_us: f64,
     /// Multiply-adds in half precision, where kernels may use it.
     pub f16_gflops: Option<f64>,
+    /// Products of half-precision matrices with single-precision sums, where the device has units for them that give the
+    /// right result.
+    pub matrix_gflops: Option<f64>,
     /// How long all of it took, in seconds.
     pub seconds: f64,
     version: u32,
@@ -54,10 +58,11 @@ impl Ceilings {
             Some(target) if target.f16 => Some(fma_gflops(session, FMA_F16)?),
             _ => None,
         };
+        let matrix_gflops = matrix::gflops(session);
         let launch_us = launch_us(session)?;
         session.clear()?;
         let (device, seconds) = (session.device().to_owned(), start.elapsed().as_secs_f64());
-        Ok(Self { device, gflops, gbps, launch_us, f16_gflops, seconds, version: VERSION })
+        Ok(Self { device, gflops, gbps, launch_us, f16_gflops, matrix_gflops, seconds, version: VERSION })
     }
 
     /// Those that were measured before on this device and driver, else as [`Ceilings::measure`]. They are kept beside the

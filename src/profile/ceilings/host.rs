@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// Runs of each measurement.
-const RUNS: usize = 6;
+const RUNS: usize = 20;
 
 /// Independent chains of multiply-adds: more than two per cycle with four cycles each need eight.
 const CHAINS: usize = 12;
