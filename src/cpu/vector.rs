@@ -51,10 +51,15 @@ pub(crate) fn tanh(x: f32) -> f32 {
     (-m / (m + 2.0)).copysign(x)
 }
 
-/// ln(1 + e^x) = max(x, 0) + ln(1 + u) with u = e^-|x|; ln(1 + u) as the series of 2 artanh(u / (2 + u)), whose eighth
-/// term is below 2^-24 of the sum.
+/// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
+    x.max(0.0) + softplus_tail(x)
+}
+
+/// ln(1 + u) with u = e^-|x|, as the series of 2 artanh(u / (2 + u)), whose eighth term is below 2^-24 of the sum.
+#[inline(always)]
+pub(crate) fn softplus_tail(x: f32) -> f32 {
     let u = exp(-x.abs());
     let s = u / (2.0 + u);
     let q = s * s;
@@ -62,7 +67,7 @@ pub(crate) fn softplus(x: f32) -> f32 {
     for c in [1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0] {
         p = p * q + c;
     }
-    x.max(0.0) + 2.0 * s * p
+    2.0 * s * p
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use super::mse::{SHAPES, infer_loss, infer_loss_backward, loss_backward_variant, loss_variant};
 use super::{Case, Values, conv2d::reals};
+use crate::cpu::reduce::{map_pairs, sum_pairs};
+use crate::cpu::vector::{sigmoid, softplus_tail};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Shader, Target, Tolerance, Variant};
@@ -52,7 +54,7 @@ impl Op for BceLogits {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
-        let sum = crate::cpu::reduce::sum_pairs(x, target, |x, t| x.max(0.0) - x * t + (-x.abs()).exp().ln_1p());
+        let sum = sum_pairs(x, target, |x, t| x.max(0.0) - x * t + softplus_tail(x));
         call.output(0)[0] = (sum / x.len() as f64) as f32;
         true
     }
@@ -87,9 +89,7 @@ impl Op for BceLogitsBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
         let scale = call.input(2)[0] / x.len() as f32;
-        for (dx, (x, t)) in call.output(0).iter_mut().zip(x.iter().zip(target)) {
-            *dx = scale * (1.0 / (1.0 + (-x).exp()) - t);
-        }
+        map_pairs(x, target, call.output(0), |x, t| scale * (sigmoid(x) - t));
         true
     }
 

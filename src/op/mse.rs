@@ -95,9 +95,7 @@ impl Op for MseBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
         let scale = 2.0 * call.input(2)[0] / x.len() as f32;
-        for (dx, (x, t)) in call.output(0).iter_mut().zip(x.iter().zip(target)) {
-            *dx = scale * (x - t);
-        }
+        crate::cpu::reduce::map_pairs(x, target, call.output(0), |x, t| scale * (x - t));
         true
     }
 }
