@@ -56,6 +56,29 @@ pub enum Error {
         /// The compiler's or the check's message.
         problem: String,
     },
+    /// A WGSL file that is not valid. Where the place is not known, `line` and `column` are 0.
+    #[error("{name}{}: {problem}", place(*line, *column))]
+    Wgsl {
+        /// The file, or what the text is called.
+        name: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column in bytes, from 1.
+        column: u32,
+        /// The compiler's message in one line.
+        problem: String,
+        /// The compiler's whole message in several lines, with the lines of the file that it is about.
+        rendered: String,
+    },
+    /// A run of a kernel did not end in time. The device is given up as it is: closing it would wait for the kernel, and a
+    /// software driver goes on computing until the process ends.
+    #[error("{name}: a run did not end within {seconds} s: an endless loop, or set a longer --time-limit")]
+    Endless {
+        /// The kernel's file or name.
+        name: String,
+        /// How long it was waited for.
+        seconds: f64,
+    },
     /// A device cannot be found, opened or used.
     #[error("device {name}: {problem}")]
     Device {
@@ -86,6 +109,11 @@ pub enum Error {
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// `:3:14`, or nothing where the place is not known.
+fn place(line: u32, column: u32) -> String {
+    if line == 0 { String::new() } else { format!(":{line}:{column}") }
+}
 
 impl Error {
     /// For `map_err`: the system refused to `action` (“read”, “write”) the file at `path`.

@@ -1,13 +1,16 @@
 //! Devices, shaders and recordings on wgpu: the only place that names a wgpu type.
 
 mod device;
+mod lone;
 mod pass_clock;
 mod recording;
 mod shader;
+mod source_text;
 mod timed_replay;
 mod translate;
 
 pub use device::{Adapter, DeviceKind, Gpu, adapters};
+pub use lone::{BoundData, Checks, LoneBench, LoneBinding, LoneLimits, LoneModule, LonePass, LoneSource};
 pub use recording::GpuProgram;
 pub use shader::{Layout, assemble, reflect};
 pub use translate::{Translation, translate};

@@ -2,15 +2,27 @@
 //! kernel. Times come from timestamps around compute passes where the device has them; where it has none, whole submits
 //! are measured, and the result says so.
 
+mod binding;
 mod ceilings;
+mod check;
 mod compare;
+mod contest;
+mod half;
+mod hints;
+mod kernel_profile;
 mod launches;
+mod lone;
 mod statistics;
 mod step;
 mod trace;
 
+pub use binding::{Binding, Element, Fill, Value};
 pub use ceilings::Ceilings;
+pub use check::{Checked, Expected, WrongElement};
 pub use compare::{Change, ComparedLaunch};
+pub use contest::{Budget, Outcome, Stopped, Stopwatch, Turn, contest};
+pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, duration, ratio};
 pub use launches::{Bound, LaunchProfile, Place};
+pub use lone::{KernelBench, KernelContest, LoneKernel, Options, Output};
 pub use statistics::{Ratio, Statistics};
 pub use step::{StepOptions, StepProfile, TensorMemory, profile_case, profile_graph};

@@ -48,8 +48,11 @@ impl Console {
         self.note(format_args!("warning: {line}"));
     }
 
-    /// The one line of a command that failed.
+    /// The one line of a command that failed, after the lines of a shader that it is about.
     pub(crate) fn error(&self, error: &Error) {
+        if let Error::Wgsl { rendered, .. } = error {
+            write_error_line(&rendered.trim_end());
+        }
         let text = error.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         write_error_line(&format_args!("error: {}", lines.join(" ")));

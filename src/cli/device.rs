@@ -84,7 +84,7 @@ pub(super) fn open_with<T>(
     Ok(cpu())
 }
 
-fn is_auto(wanted: &str) -> bool {
+pub(super) fn is_auto(wanted: &str) -> bool {
     wanted.is_empty() || wanted.eq_ignore_ascii_case("auto")
 }
 
@@ -137,7 +137,7 @@ fn list(candidates: &[Candidate]) -> String {
     names.enumerate().map(|(index, name)| format!("{index}: {name}")).collect::<Vec<_>>().join(", ")
 }
 
-fn problem(name: &str, problem: &str) -> Error {
+pub(super) fn problem(name: &str, problem: &str) -> Error {
     Error::Device { name: name.to_owned(), problem: problem.to_owned() }
 }
 

@@ -14,6 +14,7 @@ mod pictures;
 mod presets;
 mod pretraining;
 mod profile;
+mod profile_kernel;
 mod profile_step;
 mod progress;
 mod run;
@@ -74,8 +75,8 @@ enum Command {
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
     Pca(pca::Flags),
-    /// Where the time of a step goes, launch by launch
-    Profile(profile::Flags),
+    /// Where the time of a step goes, launch by launch; how fast a lone WGSL kernel is
+    Profile(Box<profile::Flags>),
     /// Hold every kernel on this device against the CPU reference
     Validate(validate::Flags),
 }

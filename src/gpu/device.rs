@@ -135,6 +135,23 @@ impl Adapter {
         self.open_with(checked, self.adapter.limits(), self.opened_features())
     }
 
+    /// As [`Adapter::open`], with every feature that a compute shader may ask for and the device has, and with checks.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn open_for_any_kernel(&self) -> Result<Gpu> {
+        let language = wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_F64
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::SHADER_INT64_ATOMIC_MIN_MAX
+            | wgpu::Features::SHADER_INT64_ATOMIC_ALL_OPS
+            | wgpu::Features::SHADER_FLOAT32_ATOMIC
+            | wgpu::Features::SUBGROUP
+            | wgpu::Features::SUBGROUP_BARRIER;
+        let features = self.adapter.features() & (language | wgpu::Features::TIMESTAMP_QUERY);
+        self.open_with(true, self.adapter.limits(), features)
+    }
+
     /// As [`Adapter::open`], at WebGPU's default limits.
     ///
     /// # Errors

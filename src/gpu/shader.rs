@@ -1,5 +1,6 @@
 //! WGSL modules: joined, specialised by named constants, and reflected through naga, all without a device.
 
+use super::source_text::rebind;
 use crate::error::{Error, Result};
 use crate::kernel::{Constant, Launch, Shader, Word};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -27,21 +28,10 @@ pub struct Layout {
 pub fn assemble(shader: Shader, constants: &[(&'static str, Constant)]) -> Result<String> {
     let mut text = shader.files.join("\n");
     for (name, value) in constants {
-        text = rebind(&text, name, *value).ok_or_else(|| shader_error(shader, format!("has no constant {name}")))?;
+        text = rebind(&text, name, &value.to_string())
+            .ok_or_else(|| shader_error(shader, format!("has no constant {name}")))?;
     }
     Ok(text)
-}
-
-/// The text with the initialiser of the top-level `const NAME: TYPE = …;` replaced.
-fn rebind(text: &str, name: &str, value: Constant) -> Option<String> {
-    let start = text
-        .match_indices("const ")
-        .filter(|(at, _)| *at == 0 || text.as_bytes()[at - 1] == b'\n')
-        .map(|(at, found)| at + found.len())
-        .find(|&at| text[at..].strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(':')))?;
-    let equals = start + text[start..].find('=')?;
-    let end = equals + text[equals..].find(';')?;
-    Some(format!("{}= {value}{}", &text[..equals], &text[end..]))
 }
 
 /// Parses, validates and reflects a module with one entry point `main`.
