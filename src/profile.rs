@@ -21,7 +21,7 @@ pub use ceilings::Ceilings;
 pub use check::{Checked, Expected, WrongElement};
 pub use compare::{Change, ComparedLaunch};
 pub use contest::{Budget, Outcome, Stopped, Stopwatch, Turn, contest};
-pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, duration, ratio};
+pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, duration, rate, ratio};
 pub use launches::{Bound, LaunchProfile, Place};
 pub use lone::{KernelBench, KernelContest, LoneKernel, Options, Output};
 pub use statistics::{Ratio, Statistics};

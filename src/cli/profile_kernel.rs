@@ -6,7 +6,8 @@ use clap::Args;
 use degrain::gpu::{Checks, Gpu, adapters};
 use degrain::kernel::Tolerance;
 use degrain::profile::{
-    Binding, Budget, Checked, Expected, KernelBench, KernelContest, KernelProfile, LoneKernel, Options, duration, ratio,
+    Binding, Budget, Checked, Expected, KernelBench, KernelContest, KernelProfile, LoneKernel, Options, duration, rate,
+    ratio,
 };
 use degrain::{Error, Result};
 use serde_json::{Value, json};
@@ -331,7 +332,7 @@ fn table(rows: &[(String, &KernelProfile)], head: &str) -> String {
     let gflops = if with_flops { "   GFLOP/s" } else { "" };
     let heads = ["median", "min", "p95"].map(|head| format!("{head:>10}")).join("  ");
     let _ = writeln!(text, "{head:width$}  {heads}  {:>7}  {:>8}{gflops}", "+-", "GB/s");
-    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), rate);
     for (label, profile) in rows {
         let us = &profile.us;
         let interval = profile.interval.map_or_else(|| "-".to_owned(), |width| format!("{:.2} %", 100.0 * width));

@@ -3,6 +3,7 @@
 
 mod bench;
 mod limits;
+mod loops;
 mod module;
 #[cfg(test)]
 mod module_tests;

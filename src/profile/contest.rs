@@ -298,7 +298,7 @@ mod tests {
                 self.turns.push(*turn);
                 let first = self.seen[turn.contestant] == 0;
                 self.seen[turn.contestant] += turn.runs;
-                if self.turns.len() % self.fails_every == 0 {
+                if self.turns.len().is_multiple_of(self.fails_every) {
                     return [-3.0, 0.0, f64::NAN][self.turns.len() % 3];
                 }
                 let noise = 1.0 + self.noise * self.rng.random::<f64>();

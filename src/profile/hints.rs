@@ -10,6 +10,9 @@ pub(super) struct Shape<'a> {
     pub(super) workgroup_size: [u32; 3],
     pub(super) workgroup_memory_bytes: u32,
     pub(super) buffers: &'a [BoundBuffer],
+    pub(super) has_loops: bool,
+    /// The driver's name and version.
+    pub(super) device: &'a str,
 }
 
 impl Shape<'_> {
@@ -65,6 +68,13 @@ pub(super) fn hints(shape: &Shape<'_>, limits: &LoneLimits) -> Vec<String> {
             "{binding} ({name}) is read and written: from its second run on the kernel works on what it wrote itself"
         ));
     }
+    if shape.has_loops && shape.device.contains("llvmpipe") {
+        hints.push(
+            "llvmpipe ends all loops of an invocation after 65,535 turns together: one with more is neither right nor as \
+             slow as it would be"
+                .to_owned(),
+        );
+    }
     hints
 }
 
@@ -73,7 +83,8 @@ mod tests {
     use super::*;
 
     fn told(workgroups: [u32; 3], workgroup_size: [u32; 3], memory: u32, buffers: &[BoundBuffer]) -> String {
-        let shape = Shape { workgroups, workgroup_size, workgroup_memory_bytes: memory, buffers };
+        let shape =
+            Shape { workgroups, workgroup_size, workgroup_memory_bytes: memory, buffers, has_loops: true, device: "" };
         hints(&shape, &LoneLimits::DEFAULT).join("\n")
     }
 

@@ -143,7 +143,13 @@ fn size(bytes: f64) -> String {
     }
 }
 
-/// `1.02x (99 %: 0.99 to 1.04)`.
+/// Three digits that matter, and thousands in full.
+pub fn rate(rate: f64) -> String {
+    let digits = if rate >= 100.0 { 0 } else { (2.0 - rate.max(1e-6).log10().floor()).clamp(0.0, 8.0) as usize };
+    format!("{rate:.digits$}")
+}
+
+/// `1.020 times (99 %: 0.990 to 1.040)`.
 pub fn ratio(ratio: &Ratio) -> String {
     let Ratio { median, low, high } = ratio;
     format!("{median:.3} times (99 %: {low:.3} to {high:.3})")
@@ -172,8 +178,8 @@ impl KernelProfile {
         };
         match self.stopped {
             Stopped::Precise => interval,
-            Stopped::TimeSpent => format!("{interval}; noisy or slow: the time was spent before 1 %"),
-            Stopped::EnoughSamples => format!("{interval}; noisy: all samples were taken before 1 %"),
+            Stopped::TimeSpent => format!("{interval}; the time was spent"),
+            Stopped::EnoughSamples => format!("{interval}; all samples were taken"),
         }
     }
 }
@@ -185,7 +191,8 @@ impl fmt::Display for KernelProfile {
         writeln!(f, "  driver      {}", self.driver)?;
         let us = &self.us;
         writeln!(f, "  median      {}   min {}   p95 {}", duration(us.median), duration(us.min), duration(us.p95))?;
-        writeln!(f, "  spread      MAD {} ({:.2} %), {}", duration(us.mad), 100.0 * us.spread(), self.certainty())?;
+        writeln!(f, "  spread      MAD {} ({:.2} %)", duration(us.mad), 100.0 * us.spread())?;
+        writeln!(f, "  certainty   {}", self.certainty())?;
         writeln!(f, "  measured    {}", self.method())?;
         if self.discarded_timestamps > 0 {
             writeln!(f, "  discarded   {} impossible timestamps", self.discarded_timestamps)?;
@@ -194,11 +201,11 @@ impl fmt::Display for KernelProfile {
             writeln!(f, "  cold        {copies} copies of the buffers take turns")?;
         }
         if let (Some(flops), Some(gflops)) = (self.flops, self.gflops) {
-            writeln!(f, "  arithmetic  {gflops:.2} GFLOP/s, {flops:.4e} operations")?;
+            writeln!(f, "  arithmetic  {} GFLOP/s, {flops:.4e} operations", rate(gflops))?;
         }
         if let (Some(bytes), Some(gbps)) = (self.bytes, self.gbps) {
-            let from = if self.bytes_given { "as given" } else { "each buffer once for reading and for writing" };
-            writeln!(f, "  memory      {gbps:.2} GB/s, {} {from}", size(bytes))?;
+            let from = if self.bytes_given { "as given" } else { "what is read once, what is written once" };
+            writeln!(f, "  memory      {} GB/s, {}: {from}", rate(gbps), size(bytes))?;
         }
         let invocations = format!("{} of {} invocations", self.invocations, self.limits.invocations);
         let (used, limit) = (f64::from(self.workgroup_memory_bytes), f64::from(self.limits.workgroup_memory_bytes));
@@ -251,6 +258,7 @@ mod tests {
         assert_eq!([0.5, 12.345, 123.45, 4321.0].map(duration), ["0.500 us", "12.35 us", "123.5 us", "4321 us"]);
         assert_eq!([12_340.0, 2.5e6].map(duration), ["12.34 ms", "2.500 s"]);
         assert_eq!([12.0, 2048.0, 1.5 * 1048576.0].map(size), ["12 B", "2.00 KiB", "1.50 MiB"]);
+        assert_eq!([1234.5, 12.345, 0.0123].map(rate), ["1234", "12.3", "0.0123"]);
         assert_eq!(wrap("aa bb cc ddddddd", 5), ["aa bb", "cc", "ddddddd"]);
     }
 }

@@ -338,7 +338,10 @@ impl KernelBench {
             workgroup_size: module.workgroup_size,
             workgroup_memory_bytes: module.workgroup_bytes,
             buffers,
+            has_loops: module.has_loops,
+            device: &device,
         };
+        let (invocations, hints) = (shape.invocations(), hints(&shape, &limits));
         Ok(KernelProfile {
             kernel: kernel.name.clone(),
             entry: module.entry.clone(),
@@ -363,10 +366,10 @@ impl KernelBench {
             gbps: (bytes > 0.0).then_some(bytes / us.median / 1e3),
             workgroups: kernel.workgroups,
             workgroup_size: module.workgroup_size,
-            invocations: shape.invocations(),
+            invocations,
             workgroup_memory_bytes: module.workgroup_bytes,
             limits,
-            hints: hints(&shape, &limits),
+            hints,
             buffers: buffers.clone(),
             runtime_checks: runtime_checks.flatten(),
         })

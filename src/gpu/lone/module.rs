@@ -1,7 +1,8 @@
 //! WGSL text from anywhere: parsed, specialised and reflected through naga, without a device.
 
-use super::super::source_text::{rebind, with_workgroup_size};
+use super::loops::{Endless, loops};
 use crate::error::{Error, Result};
+use crate::gpu::source_text::{rebind, with_workgroup_size};
 use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::{PipelineConstantError, process_overrides};
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
@@ -35,6 +36,8 @@ pub struct LoneModule {
     pub workgroup_bytes: u32,
     /// Buffers that the entry point uses, by group and binding.
     pub bindings: Vec<LoneBinding>,
+    /// Whether the entry point has loops.
+    pub has_loops: bool,
     /// Group and binding of buffers that the file declares and the entry point does not use.
     pub unused: Vec<[u32; 2]>,
     pub(super) text: String,
@@ -104,6 +107,7 @@ impl LoneModule {
             workgroup_size: [0; 3],
             workgroup_bytes: 0,
             bindings: Vec::new(),
+            has_loops: false,
             unused: Vec::new(),
             text,
             overrides,
@@ -121,6 +125,7 @@ impl LoneModule {
         let gone = || Error::file(&self.name, format!("has no entry point {}", self.entry));
         let (index, entry) = index.and_then(|i| Some((i, module.entry_points.get(i)?))).ok_or_else(gone)?;
         self.workgroup_size = entry.workgroup_size;
+        self.look_at_loops(module, &entry.function)?;
         let uses = info.get_entry_point(index);
         for (handle, variable) in module.global_variables.iter() {
             let used = uses[handle];
@@ -155,6 +160,26 @@ impl LoneModule {
         }
         self.bindings.sort_by_key(|b| (b.group, b.binding));
         Ok(())
+    }
+
+    fn look_at_loops(&mut self, module: &Module, entry: &naga::Function) -> Result<()> {
+        let found = loops(module, entry);
+        self.has_loops = found.any;
+        let Some(Endless { span, has_exit }) = found.endless else { return Ok(()) };
+        let problem = if has_exit {
+            "this loop ends in its first turn or never: nothing in it changes what its end depends on"
+        } else {
+            "this loop never ends: nothing in it leads out"
+        };
+        let at = span.location(&self.text);
+        let line = self.text.lines().nth((at.line_number as usize).saturating_sub(1)).unwrap_or_default();
+        Err(Error::Wgsl {
+            name: self.name.clone(),
+            line: at.line_number,
+            column: at.line_position,
+            problem: problem.to_owned(),
+            rendered: format!("{:5} | {line}", at.line_number),
+        })
     }
 
     /// Checks what is bound, as group, binding and size in bytes.
