@@ -216,7 +216,13 @@ fn cold_buffers_take_turns(device: String) {
 
 fn mistakes_are_told(device: String) {
     let lab = Lab::new(device);
-    lab.write("syntax.wgsl", "@compute @workgroup_size(1)\nfn main() {\n    let x = ;\n}\n");
+    lab.write(
+        "syntax.wgsl",
+        "@compute @workgroup_size(1)\n/// A test on the adapter of this number.
+type Test = fn(String);
+
+fn main() {\n    let x = ;\n}\n",
+    );
     let (line, before) = lab.error("syntax.wgsl --workgroups 1");
     assert!(line.starts_with("error: syntax.wgsl:3:13: "), "{line}");
     assert!(before.contains("let x = ;") && before.contains("syntax.wgsl:3:13"), "{before}");
@@ -337,7 +343,7 @@ fn no_kernel_runs_on_the_executor() {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn(String)); 11] = [
+    let tests: [(&str, Test); 11] = [
         ("the_object_has_what_scripts_rely_on", the_object_has_what_scripts_rely_on),
         ("results_are_checked", results_are_checked),
         ("overrides_groups_and_entries_are_set", overrides_groups_and_entries_are_set),

@@ -156,7 +156,7 @@ fn degrain(folder: &TempDir, device: &str, words: &[&str]) -> (Option<i32>, Stri
 fn the_command_keeps_its_contract(device: &str) {
     let folder = TempDir::new().unwrap();
     let run = |words: &[&str]| degrain(&folder, device, words);
-    let step = ["quickdraw-simple", "--batch", "16", "--seconds", "0.2"];
+    let step = ["quickdraw-simple", "--batch", "16", "--budget", "0.2"];
     let (code, stdout, stderr) = run(&[&step[..], &["--json"]].concat());
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let json: Value = serde_json::from_str(&stdout).unwrap();
@@ -198,10 +198,10 @@ fn wrong_input_gets_one_line(device: &str) {
         (&["nonsense"], "nonsense"),
         (&["quickdraw-simple", "--compare", "missing.json"], "missing.json: cannot read"),
         (&["quickdraw-simple", "--compare", "no.json"], "no.json: is not what `degrain profile PRESET --json` prints"),
-        (&["quickdraw-simple", "--seconds", "-1"], "--seconds"),
-        (&["quickdraw-simple", "--seconds", "nan"], "--seconds"),
+        (&["quickdraw-simple", "--bind", "0:0=f32[4]:zeros"], "--bind: is for a KERNEL.wgsl"),
+        (&["some.wgsl", "--batch=3"], "--batch: is for a step of a preset"),
         (&["quickdraw-simple", "--set", "train.nonsense=1"], "nonsense"),
-        (&["quickdraw-simple", "--seconds=0", "--trace", "missing/t.json"], "missing"),
+        (&["quickdraw-simple", "--budget=0.1", "--trace", "missing/t.json"], "missing"),
     ];
     for (words, part) in wrong {
         let (code, stdout, stderr) = degrain(&folder, device, words);

@@ -2,12 +2,12 @@
 
 use super::console::Console;
 use super::device::{self, Candidate, Choice};
+use super::profile::{Measuring, seconds};
 use clap::Args;
 use degrain::gpu::{Checks, Gpu, adapters};
 use degrain::kernel::Tolerance;
 use degrain::profile::{
-    Binding, Budget, Checked, Expected, KernelBench, KernelContest, KernelProfile, LoneKernel, Options, duration, rate,
-    ratio,
+    Binding, Checked, Expected, KernelBench, KernelContest, KernelProfile, LoneKernel, Options, duration, rate, ratio,
 };
 use degrain::{Error, Result};
 use serde_json::{Value, json};
@@ -62,18 +62,12 @@ pub(super) struct KernelFlags {
     /// Every run gets buffers that no cache has, from copies that take turns
     #[arg(long)]
     cold: bool,
-    /// Time whole submits, as on devices without timestamps
-    #[arg(long)]
-    no_timestamps: bool,
     /// Profile a build without wgpu's run-time checks
     #[arg(long)]
     trusted: bool,
     /// Do not time builds with and without run-time checks; for kernels that rely on them
     #[arg(long)]
     no_effects: bool,
-    /// Longest time for all samples; it ends sooner where the median is known to 1 %
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
-    budget: f64,
     /// Longest time of one run
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     time_limit: f64,
@@ -82,7 +76,29 @@ pub(super) struct KernelFlags {
     seed: u64,
 }
 
-fn amount(text: &str) -> Result<f64, String> {
+impl KernelFlags {
+    /// A flag that was given and that means nothing for a step.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--workgroups", self.workgroups.is_some()),
+            ("--bind", !self.binds.is_empty()),
+            ("--entry", self.entry.is_some()),
+            ("--const", !self.constants.is_empty()),
+            ("--workgroup-size", self.workgroup_size.is_some()),
+            ("--flops", self.flops.is_some()),
+            ("--bytes", self.bytes.is_some()),
+            ("--check", !self.checks.is_empty()),
+            ("--vs", self.vs.is_some()),
+            ("--sweep", self.sweep.is_some()),
+            ("--cold", self.cold),
+            ("--trusted", self.trusted),
+            ("--no-effects", self.no_effects),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+pub(super) fn amount(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "wanted a number".to_owned())?;
     if number >= 0.0 && number.is_finite() {
         Ok(number)
@@ -91,18 +107,19 @@ fn amount(text: &str) -> Result<f64, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
-    let number = amount(text)?;
-    if (0.001..=86_400.0).contains(&number) { Ok(number) } else { Err("wanted 0.001 to 86400 seconds".to_owned()) }
-}
-
 /// Profiles the kernel in a file.
 ///
 /// # Errors
 /// Flags, files, kernels and devices that cannot work; a check that fails. Where a run does not end in time the process
 /// ends here: a driver that computes for ever keeps a process from ending in the ordinary way.
-pub(super) fn run(path: &Path, flags: &KernelFlags, device: &str, console: &Console) -> Result<()> {
-    match profile(path, flags, device, console) {
+pub(super) fn run(
+    path: &Path,
+    flags: &KernelFlags,
+    measuring: &Measuring,
+    device: &str,
+    console: &Console,
+) -> Result<()> {
+    match profile(path, flags, measuring, device, console) {
         Err(error @ Error::Endless { .. }) => {
             console.error(&error);
             end_at_once(1)
@@ -119,7 +136,7 @@ fn end_at_once(code: i32) -> ! {
     _exit(code)
 }
 
-fn profile(path: &Path, flags: &KernelFlags, device: &str, console: &Console) -> Result<()> {
+fn profile(path: &Path, flags: &KernelFlags, measuring: &Measuring, device: &str, console: &Console) -> Result<()> {
     let kernels = kernels(path, flags)?;
     let expected: Vec<Expected> = flags.checks.iter().map(|text| text.parse()).collect::<Result<_>>()?;
     for kernel in &kernels {
@@ -128,9 +145,9 @@ fn profile(path: &Path, flags: &KernelFlags, device: &str, console: &Console) ->
     }
     let checks = if flags.trusted { Checks::NONE } else { Checks::ALL };
     let options = Options {
-        budget: Budget { seconds: flags.budget, ..Budget::default() },
+        budget: measuring.budget(),
         cold: flags.cold,
-        timestamps: !flags.no_timestamps,
+        timestamps: !measuring.no_timestamps,
         effects: !flags.no_effects,
         checks,
         time_limit: Duration::from_secs_f64(flags.time_limit),

@@ -4,7 +4,7 @@ use super::console::Console;
 use super::{device, run::read_config};
 use clap::{Args, ValueEnum};
 use degrain::model::Preset;
-use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, profile_graph};
+use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, duration, profile_graph};
 use degrain::report::{Page, Table, encode_png, roofline};
 use degrain::train::atomic_file::write_bytes;
 use degrain::train::{synthetic_encode, synthetic_step};
@@ -12,11 +12,10 @@ use degrain::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Flags of `degrain profile PRESET`.
 #[derive(Args)]
-#[command(next_help_heading = "A step of a preset")]
+#[command(next_help_heading = "For a step of a preset")]
 pub(super) struct StepFlags {
     /// Pictures in a step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -50,6 +49,24 @@ pub(super) struct StepFlags {
     fresh_peaks: bool,
 }
 
+impl StepFlags {
+    /// A flag that was given and that means nothing for a lone kernel.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--batch", self.batch.is_some()),
+            ("--mode", self.mode == Mode::Encode),
+            ("--set", !self.settings.is_empty()),
+            ("--no-fuse", self.no_fuse),
+            ("--trace", self.trace.is_some()),
+            ("--roofline", self.roofline.is_some()),
+            ("--report", self.report.is_some()),
+            ("--compare", self.compare.is_some()),
+            ("--fresh-peaks", self.fresh_peaks),
+        ];
+        given.into_iter().find_map(|(name, given)| given.then_some(name))
+    }
+}
+
 /// `--mode`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,14 +90,7 @@ struct Report {
     compared: Option<Vec<ComparedLaunch>>,
 }
 
-pub(super) fn run(
-    what: &str,
-    seconds: f64,
-    timestamps: bool,
-    flags: &StepFlags,
-    device: &str,
-    console: &Console,
-) -> Result<()> {
+pub(super) fn run(what: &str, flags: &StepFlags, options: StepOptions, device: &str, console: &Console) -> Result<()> {
     let mut preset = load(what)?;
     let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
     let settings: Vec<String> = batch.into_iter().chain(flags.settings.iter().cloned()).collect();
@@ -96,7 +106,6 @@ pub(super) fn run(
         Mode::Train => synthetic_step(&preset, batch, session.target())?,
         Mode::Encode => synthetic_encode(&preset, batch)?,
     };
-    let options = StepOptions { budget: Duration::from_secs_f64(seconds), timestamps, ..StepOptions::default() };
     let profile = profile_graph(&mut session, &step.graph, &step.values, &peaks, &options)?;
     let images_per_second = batch as f64 * 1e6 / profile.step_us;
     let mut report =
@@ -167,10 +176,10 @@ impl Report {
                 "step",
                 format!(
                     "{}, {:.0} images/s (min {}, p95 {}, MAD {:.1} %, {} samples)",
-                    time(step.median),
+                    duration(step.median),
                     self.images_per_second,
-                    time(step.min),
-                    time(step.p95),
+                    duration(step.min),
+                    duration(step.p95),
                     100.0 * step.spread(),
                     step.samples
                 ),
@@ -179,16 +188,16 @@ impl Report {
                 "measured",
                 format!(
                     "launches {} + gaps {} = {} with each launch measured, {:.3} of a step",
-                    time(profile.launches_us),
-                    time(profile.gaps_us),
-                    time(profile.launches_us + profile.gaps_us),
+                    duration(profile.launches_us),
+                    duration(profile.gaps_us),
+                    duration(profile.launches_us + profile.gaps_us),
                     profile.overhead
                 ),
             ),
             ("clock", profile.clock.clone()),
         ];
         if let (Some(encode), Some(submit)) = (&profile.encode, &profile.submit) {
-            rows.push(("host", format!("encode {}, submit {}", time(encode.median), time(submit.median))));
+            rows.push(("host", format!("encode {}, submit {}", duration(encode.median), duration(submit.median))));
         }
         if profile.discarded_timestamps > 0 {
             rows.push(("left out", format!("{} timestamps that cannot be", profile.discarded_timestamps)));
@@ -319,13 +328,4 @@ fn aligned(table: &Table) -> String {
         text.push('\n');
     }
     text
-}
-
-/// `12.3 us`, `12.3 ms`, `1.23 s`.
-fn time(us: f64) -> String {
-    match us {
-        us if us < 1e3 => format!("{us:.1} us"),
-        us if us < 1e6 => format!("{:.2} ms", us / 1e3),
-        us => format!("{:.2} s", us / 1e6),
-    }
 }

@@ -7,22 +7,6 @@ use crate::kernel::Cost;
 use crate::plan::Plan;
 use crate::session::Timeline;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-
-/// When measuring ends.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    pub(super) least: usize,
-    pub(super) most: usize,
-    pub(super) time: Duration,
-}
-
-impl Budget {
-    /// Whether to measure once more, after `done` times in all this time.
-    pub(super) fn wants(&self, done: usize, elapsed: Duration) -> bool {
-        done < self.least || done < self.most && elapsed < self.time
-    }
-}
 
 /// What holds a launch back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

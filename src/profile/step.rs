@@ -1,7 +1,7 @@
 //! A recorded plan measured launch by launch, beside the same plan as it runs when nobody looks.
 
 use super::ceilings::Ceilings;
-use super::launches::{Budget, LaunchProfile, Place, summarise};
+use super::launches::{LaunchProfile, Place, summarise};
 use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -174,8 +174,10 @@ fn measure(session: &mut Session, program: ProgramId, clock: Clock, options: &St
     let together = (20e6 / warm.total_ns.max(1.0)).clamp(1.0, 256.0) as usize;
     let mut measured = Measured { plain_us: Vec::new(), timelines: Vec::new() };
     let start = Instant::now();
-    let budget = Budget { least: options.min_replays.max(1), most: options.max_replays.max(1), time: options.budget };
-    while budget.wants(measured.timelines.len(), start.elapsed()) {
+    let wants = |done: usize| {
+        done < options.min_replays.max(1) || done < options.max_replays && start.elapsed() < options.budget
+    };
+    while wants(measured.timelines.len()) {
         let begin = Instant::now();
         session.run(program, together)?;
         session.wait()?;
