@@ -216,13 +216,7 @@ fn cold_buffers_take_turns(device: String) {
 
 fn mistakes_are_told(device: String) {
     let lab = Lab::new(device);
-    lab.write(
-        "syntax.wgsl",
-        "@compute @workgroup_size(1)\n/// A test on the adapter of this number.
-type Test = fn(String);
-
-fn main() {\n    let x = ;\n}\n",
-    );
+    lab.write("syntax.wgsl", "@compute @workgroup_size(1)\nfn main() {\n    let x = ;\n}\n");
     let (line, before) = lab.error("syntax.wgsl --workgroups 1");
     assert!(line.starts_with("error: syntax.wgsl:3:13: "), "{line}");
     assert!(before.contains("let x = ;") && before.contains("syntax.wgsl:3:13"), "{before}");
@@ -340,6 +334,9 @@ fn no_kernel_runs_on_the_executor() {
         "{before}{line}"
     );
 }
+
+/// A test on the adapter of this number.
+type Test = fn(String);
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
