@@ -178,15 +178,18 @@ const CHAIN_BUFFERS: &str = "--bind 0:0=f32[16384]:rand --bind 0:1=f32[16384]:ze
 fn a_kernel_is_as_fast_as_itself(device: String) {
     let lab = Lab::new(device);
     lab.write("same.wgsl", CHAIN);
-    // An interval of 99 % leaves the truth out once in a hundred contests; three in a row do so once in a million.
-    let contest = || {
-        let found = lab.json(&format!("chain.wgsl --vs same.wgsl --workgroups 256 {CHAIN_BUFFERS} --budget 1"));
+    let words = format!("chain.wgsl --vs same.wgsl --workgroups 256 {CHAIN_BUFFERS} --budget 0.5");
+    // The interval is one of 99 %: of three, two at least.
+    let found: Vec<Value> = (0..3).map(|_| lab.json(&words)).collect();
+    let holds = |found: &&Value| {
         let [low, high] = ["low", "high"].map(|key| found["ratio"][key].as_f64().unwrap());
-        assert_eq!(found["clear"].as_bool(), Some(low > 1.0 || high < 1.0), "{}", found["ratio"]);
-        assert_eq!(found["vs"]["kernel"].as_str(), Some("same.wgsl"));
+        assert_eq!(
+            (found["clear"].as_bool(), found["vs"]["kernel"].as_str()),
+            (Some(low > 1.0 || high < 1.0), Some("same.wgsl"))
+        );
         low <= 1.0 && 1.0 <= high
     };
-    assert!((0..3).any(|_| contest()));
+    assert!(found.iter().filter(holds).count() >= 2, "{:?}", found.iter().map(|f| &f["ratio"]).collect::<Vec<_>>());
 }
 
 fn twice_the_work_takes_about_twice_the_time(device: String) {

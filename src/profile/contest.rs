@@ -1,5 +1,6 @@
 //! Measurements in turn: several contestants, each timed again and again until the middle of its times is known well.
 
+use super::{Ratio, Statistics};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -79,6 +80,26 @@ pub struct Outcome {
     pub idle_us: Option<f64>,
     /// Why it ended.
     pub stopped: Stopped,
+}
+
+/// Blocks of rounds that a ratio is taken from, where there are so many rounds: as many as an interval needs to be steady.
+const RATIO_BLOCKS: usize = 24;
+
+impl Outcome {
+    /// How many times as long as `base` another contestant takes. None where there are fewer than five rounds.
+    ///
+    /// A round's ratio is that of two times next to each other, which what else the machine does changes alike. But rounds in a
+    /// row see the same disturbances and are no independent samples: an interval from all of them would be too narrow. So
+    /// each of up to 24 blocks of consecutive rounds, as many in the one order as in the other, gives its median.
+    pub fn ratio(&self, base: usize, other: usize) -> Option<Ratio> {
+        let (base, other) = (self.samples_us.get(base)?, self.samples_us.get(other)?);
+        let ratios: Vec<f64> = base.iter().zip(other).map(|(base, other)| other / base).collect();
+        let rounds = ratios.len() / RATIO_BLOCKS;
+        let rounds = if rounds > 1 { rounds - rounds % 2 } else { 1 };
+        let medians = ratios.chunks_exact(rounds).filter_map(|block| Some(Statistics::of(block)?.median));
+        let medians: Vec<f64> = medians.collect();
+        Ratio::of(&vec![1.0; medians.len()], &medians)
+    }
 }
 
 /// Longest batch of turns, predicted, in microseconds: drivers kill longer ones, and a time limit is for one run.
@@ -189,15 +210,17 @@ fn warm_up(watch: &mut impl Stopwatch, turns: &[Turn], budget: &Budget) -> Resul
     Ok(runs)
 }
 
-/// Times turns, as many at once as are short enough together.
+/// Times turns, as many at once as are short enough together. The first of several at once bears the device's waking up, so
+/// an additional one, which is not counted, goes before them.
 fn time_in_batches(watch: &mut impl Stopwatch, turns: &[Turn], runs: &[u32], run_us: &[f64]) -> Result<Vec<f64>> {
     let longest = runs.iter().zip(run_us).map(|(&n, us)| f64::from(n) * us).fold(1e-3, f64::max);
     let at_once = ((BATCH_US / longest) as usize).clamp(1, turns.len().max(1));
     let mut times = Vec::with_capacity(turns.len());
     for part in turns.chunks(at_once) {
-        let mut part_times = watch.time_us(part)?;
-        part_times.resize(part.len(), f64::NAN);
-        times.extend(part_times);
+        let lead = if part.len() > 1 { &part[..1] } else { &[] };
+        let mut part_times = watch.time_us(&[lead, part].concat())?;
+        part_times.resize(lead.len() + part.len(), f64::NAN);
+        times.extend(part_times.into_iter().skip(lead.len()));
     }
     Ok(times)
 }
@@ -260,123 +283,4 @@ fn outcome(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::super::{Ratio, Statistics};
-    use super::*;
-    use rand::{RngExt, SeedableRng};
-
-    /// Contestants of known times with a bit of noise, a slow first run each, and a clock that sometimes fails.
-    struct Fake {
-        run_us: Vec<f64>,
-        noise: f64,
-        idle_us: Option<f64>,
-        seen: Vec<u32>,
-        turns: Vec<Turn>,
-        fails_every: usize,
-        rng: rand_pcg::Pcg64,
-    }
-
-    impl Fake {
-        fn new(run_us: &[f64], noise: f64) -> Self {
-            let (seen, rng) = (vec![0; run_us.len()], rand_pcg::Pcg64::seed_from_u64(5));
-            Self {
-                run_us: run_us.to_vec(),
-                noise,
-                idle_us: None,
-                seen,
-                turns: Vec::new(),
-                fails_every: usize::MAX,
-                rng,
-            }
-        }
-    }
-
-    impl Stopwatch for Fake {
-        fn time_us(&mut self, turns: &[Turn]) -> Result<Vec<f64>> {
-            let time = |turn: &Turn| {
-                self.turns.push(*turn);
-                let first = self.seen[turn.contestant] == 0;
-                self.seen[turn.contestant] += turn.runs;
-                if self.turns.len().is_multiple_of(self.fails_every) {
-                    return [-3.0, 0.0, f64::NAN][self.turns.len() % 3];
-                }
-                let noise = 1.0 + self.noise * self.rng.random::<f64>();
-                let run = self.run_us[turn.contestant] * f64::from(turn.runs) * noise;
-                run + self.idle_us.unwrap_or(0.0) + if first { 1e5 } else { 0.0 }
-            };
-            Ok(turns.iter().map(time).collect())
-        }
-
-        fn idle_us(&mut self) -> Result<Option<f64>> {
-            Ok(self.idle_us)
-        }
-    }
-
-    #[test]
-    fn samples_are_long_enough_and_the_first_run_is_not_among_them() {
-        let mut fake = Fake::new(&[3.0, 250.0], 0.001);
-        let outcome = contest(&mut fake, 2, &Budget::default()).unwrap();
-        assert_eq!(outcome.stopped, Stopped::Precise);
-        let n = outcome.runs_per_sample[0];
-        assert!(f64::from(n) * 3.0 >= 100.0 && outcome.runs_per_sample == [n, n], "{:?}", outcome.runs_per_sample);
-        let medians: Vec<f64> = outcome.samples_us.iter().map(|s| Statistics::of(s).unwrap().median).collect();
-        assert!((medians[0] - 3.0).abs() < 0.01 && (medians[1] - 250.0).abs() < 1.0, "{medians:?}");
-        assert!(outcome.samples_us[0].iter().all(|us| *us < 4.0) && outcome.warm_up_runs > 2);
-    }
-
-    #[test]
-    fn the_order_turns_round_every_round() {
-        let mut fake = Fake::new(&[500.0, 700.0, 900.0], 0.1);
-        contest(&mut fake, 3, &Budget { max_samples: 12, ..Budget::default() }).unwrap();
-        let order: Vec<usize> = fake.turns.iter().map(|turn| turn.contestant).collect();
-        let rounds = order.get(order.len() - 12 * 3..).unwrap();
-        assert!(rounds.chunks(6).all(|two| two == [0, 1, 2, 2, 1, 0]), "{rounds:?}");
-    }
-
-    #[test]
-    fn ratios_are_found_whatever_a_turn_costs() {
-        for idle_us in [None, Some(80.0)] {
-            let mut fake = Fake { idle_us, ..Fake::new(&[40.0, 80.0, 40.0], 0.02) };
-            let outcome = contest(&mut fake, 3, &Budget { max_samples: 60, ..Budget::default() }).unwrap();
-            assert_eq!(outcome.idle_us, idle_us);
-            let ratio = |other: usize| Ratio::of(&outcome.samples_us[0], &outcome.samples_us[other]).unwrap();
-            assert!((ratio(1).median - 2.0).abs() < 0.02 && ratio(1).is_clear(), "{:?}", ratio(1));
-            assert!((ratio(2).median - 1.0).abs() < 0.01, "{:?}", ratio(2));
-        }
-    }
-
-    #[test]
-    fn impossible_times_are_left_out_and_counted() {
-        let mut fake = Fake { fails_every: 5, ..Fake::new(&[400.0, 400.0], 0.001) };
-        let outcome = contest(&mut fake, 2, &Budget::default()).unwrap();
-        assert!(outcome.discarded > 0, "{outcome:?}");
-        assert_eq!(outcome.samples_us[0].len(), outcome.samples_us[1].len());
-        assert!(outcome.samples_us.iter().flatten().all(|us| (399.0..401.0).contains(us)), "{outcome:?}");
-        // A clock that never works ends, too, and says nothing.
-        let mut broken = Fake { fails_every: 1, ..Fake::new(&[400.0], 0.0) };
-        let outcome = contest(&mut broken, 1, &Budget { max_samples: 10, ..Budget::default() }).unwrap();
-        assert!(outcome.samples_us[0].is_empty() && outcome.discarded >= 10, "{outcome:?}");
-    }
-
-    #[test]
-    fn a_noisy_machine_is_measured_until_the_time_or_the_samples_are_spent() {
-        let few = Budget { max_samples: 30, ..Budget::default() };
-        let outcome = contest(&mut Fake::new(&[200.0], 2.0), 1, &few).unwrap();
-        assert_eq!((outcome.stopped, outcome.samples_us[0].len()), (Stopped::EnoughSamples, 30));
-        let short = Budget { seconds: 0.0, ..Budget::default() };
-        let outcome = contest(&mut Fake::new(&[90_000.0], 2.0), 1, &short).unwrap();
-        assert_eq!((outcome.stopped, outcome.samples_us[0].len()), (Stopped::TimeSpent, short.min_samples));
-    }
-
-    #[test]
-    fn the_interval_of_the_median_holds_for_few_and_many() {
-        assert_eq!(half_width(&[1.0; 7]), None);
-        assert_eq!(half_width(&[2.0; 8]), Some(0.0));
-        let eight: Vec<f64> = (1..=8).map(f64::from).collect();
-        assert_eq!(half_width(&eight), Some(3.5 / 4.5));
-        // Of 100, the binomial distribution (n = 100, p = 1/2) gives the 38th and the 63rd.
-        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!(half_width(&hundred), Some((63.0 - 38.0) / 2.0 / 50.5));
-    }
-}
+mod tests;

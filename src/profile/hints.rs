@@ -36,12 +36,12 @@ pub(super) fn hints(shape: &Shape<'_>, limits: &LoneLimits) -> Vec<String> {
     if smallest > 0 && !invocations.is_multiple_of(smallest) {
         let idle = smallest - invocations % smallest;
         hints.push(format!(
-            "{invocations} invocations in a workgroup are no multiple of the subgroup size, {subgroup}: at least {idle} \
-             lanes of every workgroup idle"
+            "a workgroup of {invocations} is no multiple of the subgroup size, {subgroup}: {idle} lanes or more of each \
+             idle"
         ));
     } else if largest > smallest && !invocations.is_multiple_of(largest) {
         hints.push(format!(
-            "{invocations} invocations in a workgroup do not fill subgroups of {largest}, if the driver picks those"
+            "a workgroup of {invocations} does not fill subgroups of {largest}, if the driver picks those"
         ));
     }
     let count: u64 = shape.workgroups.iter().map(|&n| u64::from(n)).product();
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn what_leaves_the_device_idle_is_told() {
         let odd = told([64, 1, 1], [40, 1, 1], 0, &[]);
-        assert!(odd.contains("40 invocations") && odd.contains("at least 24 lanes"), "{odd}");
+        assert!(odd.contains("a workgroup of 40") && odd.contains("24 lanes or more"), "{odd}");
         assert!(told([3, 1, 1], [64, 1, 1], 0, &[]).contains("3 workgroups are fewer than the 64"));
         assert!(told([64, 1, 1], [64, 1, 1], 16 << 10, &[]).contains("1 workgroup at most"));
         assert!(told([64, 1, 1], [64, 1, 1], 5000, &[]).contains("3 workgroups at most"));

@@ -257,7 +257,7 @@ impl KernelBench {
         let step = if effects { 3 } else { 1 };
         let profile = |(at, (kernel, entry))| self.report(kernel, entry, at * step, &outcome, effects, seconds);
         let profiles = kernels.iter().zip(&entries).enumerate().map(profile).collect::<Result<_>>()?;
-        let ratio = |at: usize| Ratio::of(outcome.samples_us.first()?, outcome.samples_us.get(at * step)?);
+        let ratio = |at: usize| outcome.ratio(0, at * step);
         Ok(KernelContest { profiles, ratios: (0..kernels.len()).map(ratio).collect() })
     }
 
@@ -327,9 +327,10 @@ impl KernelBench {
         let limits = self.bench.limits();
         let with_over_without = |at: usize| {
             // The build with a check is the first or the other, by what is profiled.
-            let other = outcome.samples_us.get(contestant + at)?;
+            let other = contestant + at;
             let profiled_has = if at == 1 { self.options.checks.bounds } else { self.options.checks.loops };
-            if profiled_has { Ratio::of(other, samples) } else { Ratio::of(samples, other) }
+            let [without, with] = if profiled_has { [other, contestant] } else { [contestant, other] };
+            outcome.ratio(without, with)
         };
         let runtime_checks = effects
             .then(|| Some(CheckEffects { bounds_checks: with_over_without(1)?, loop_bounding: with_over_without(2)? }));
