@@ -152,6 +152,9 @@ fn overrides_groups_and_entries_are_set(device: String) {
     let clear = format!("scan.wgsl --entry clear --bind 1:0=u32[256]:rand --check zeros.npy {QUICK}");
     assert_eq!(lab.json(&format!("{clear} --workgroups 4"))["invocations"], 64);
     assert_eq!(lab.json(&format!("{clear} --workgroups 2 --workgroup-size 128"))["invocations"], 128);
+    let other =
+        lab.json(&format!("scan.wgsl --entry scan --vs scan.wgsl --vs-entry clear --workgroups 2 {buffers} {QUICK}"));
+    assert_eq!((other["entry"].as_str(), other["vs"]["entry"].as_str()), (Some("scan"), Some("clear")));
     let (line, _) = lab.error(&format!("scan.wgsl --workgroups 1 {buffers}"));
     assert!(line.contains("several entry points, scan, clear: pick one with --entry"), "{line}");
 }
@@ -343,12 +346,12 @@ fn no_kernel_runs_on_the_executor() {
     );
 }
 
-/// A test on the adapter of this number.
-type Test = fn(String);
+/// A name, and what is run on an adapter.
+type Test = (&'static str, fn(String));
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, Test); 11] = [
+    let tests: [Test; 11] = [
         ("the_object_has_what_scripts_rely_on", the_object_has_what_scripts_rely_on),
         ("results_are_checked", results_are_checked),
         ("overrides_groups_and_entries_are_set", overrides_groups_and_entries_are_set),

@@ -56,6 +56,9 @@ pub(super) struct KernelFlags {
     /// Workgroup counts of the other kernel, where they differ
     #[arg(long, value_name = "X[,Y[,Z]]", requires = "vs")]
     vs_workgroups: Option<String>,
+    /// Entry point of the other kernel, where it differs
+    #[arg(long, value_name = "NAME", requires = "vs")]
+    vs_entry: Option<String>,
     /// Measure with each of these values of a const or override
     #[arg(long, value_name = "NAME=V,V,...")]
     sweep: Option<String>,
@@ -241,7 +244,10 @@ fn kernels(path: &Path, flags: &KernelFlags) -> Result<Vec<LoneKernel>> {
         Some(text) => triple("--vs-workgroups", text)?,
         None => first.workgroups,
     };
-    let other = kernel(other, flags, workgroups)?;
+    let mut other = kernel(other, flags, workgroups)?;
+    if flags.vs_entry.is_some() {
+        other.entry.clone_from(&flags.vs_entry);
+    }
     Ok(vec![first, other])
 }
 
