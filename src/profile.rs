@@ -14,6 +14,7 @@ mod launches;
 mod lone;
 mod statistics;
 mod step;
+mod throughput;
 mod trace;
 
 pub use binding::{Binding, Element, Fill, Value};
@@ -26,3 +27,4 @@ pub use launches::{Bound, LaunchProfile, Place};
 pub use lone::{KernelBench, KernelContest, LoneKernel, Options, Output};
 pub use statistics::{Ratio, Statistics};
 pub use step::{StepOptions, StepProfile, TensorMemory, profile_case, profile_graph};
+pub use throughput::step_times;

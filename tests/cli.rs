@@ -184,6 +184,21 @@ fn summaries_have_the_published_parameter_counts() {
 }
 
 #[test]
+fn a_bench_has_the_keys_of_its_contract() {
+    let lab = Lab::new();
+    let bench = |words: &[&str]| lab.run(&[&["bench", "--budget", "0.1", "--json"], words].concat()).ok().json();
+    let found = bench(&["quickdraw-simple", "--batch", "8"]);
+    assert_eq!((found["workload"].as_str(), found["batch"].as_u64()), (Some("quickdraw-simple"), Some(8)));
+    let number = |key: &str| found[key].as_f64().unwrap();
+    assert!((number("images_per_s") / number("steps_per_s") - 8.0).abs() < 1e-9);
+    assert!(number("steps_per_s") > 0.0 && number("windows") >= 5.0);
+    assert!((0.0..60.0).contains(&number("seconds_to_first_step")));
+    // More than the parameters and less than this machine has.
+    assert!(cfg!(not(unix)) || (1e6..1e11).contains(&number("peak_rss_bytes")));
+    lab.run(&["bench", "nonsense"]).fails(&["nonsense: is no workload", "lfw-conv, mnist-dae"]);
+}
+
+#[test]
 fn devices_name_the_one_that_auto_takes() {
     let lab = Lab::new();
     let json = lab.run(&["devices", "--json"]).ok().json();

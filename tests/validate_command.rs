@@ -75,7 +75,7 @@ fn a_step_is_bisected() {
     );
     let steps = object["steps"].as_array().unwrap();
     assert_eq!(object["checked"].as_u64(), Some(steps.len() as u64));
-    assert!(steps.iter().any(|step| step["op"] == "adamax" && step["label"] == "optimizer"));
+    assert!(steps.iter().any(|step| step["op"] == "adamax_several" && step["label"] == "optimizer"));
     let text = String::from_utf8(validate(&["--bisect", "lfw-linear"]).stdout).unwrap();
     assert!(text.contains("steps agree with the reference on CPU executor"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and what they share.
 
+mod bench;
 mod console;
 mod data;
 mod denoise;
@@ -75,6 +76,8 @@ enum Command {
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
     Pca(pca::Flags),
+    /// Training steps per second of the standard workloads, on random pictures
+    Bench(bench::Flags),
     /// Where the time of a step goes, launch by launch; how fast a lone WGSL kernel is
     Profile(Box<profile::Flags>),
     /// Hold every kernel on this device against the CPU reference
@@ -121,6 +124,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
+        Command::Bench(flags) => bench::run(&flags, device, console).map(done),
         Command::Profile(flags) => profile::run(&flags, device, console).map(done),
         Command::Validate(flags) => validate::run(&flags, device, console).map(done),
     }

@@ -105,7 +105,7 @@ pub struct TensorMemory {
 /// let ceilings = Ceilings::measure(&mut session)?;
 /// let values = [("x".to_owned(), Array::F64(vec![0.5; 1000]))];
 /// let profile = profile_graph(&mut session, &graph, &values, &ceilings, &StepOptions::default())?;
-/// assert_eq!(profile.launches[0].op, "tanh");
+/// assert_eq!(profile.launches[0].op, "activate");
 /// assert!(profile.launches[0].us > 0.0);
 /// # Ok::<(), degrain::Error>(())
 /// ```

@@ -50,7 +50,7 @@ pub fn stage_folder(run: &Path, number: usize) -> PathBuf {
 /// let split = Split { train: (0..128).collect(), held_out: (128..160).collect() };
 /// # let folder = std::env::temp_dir().join(format!("degrain-pretrain-{}", std::process::id()));
 /// let run = RunDir::create(&folder)?;
-/// let mut options = TrainOptions { init: None, log_every: 100 };
+/// let mut options = TrainOptions::default();
 /// let done = pretrain(&preset, &drawings, &split, Session::cpu(), &run, &options, &mut Quiet)?;
 /// options.init = done.weights;
 /// let mut trainer = Trainer::start(&preset, &drawings, &split, done.session, run, &options)?;

@@ -1,0 +1,158 @@
+//! `degrain bench`.
+
+use super::console::Console;
+use super::device;
+use super::profile::seconds;
+use clap::Args;
+use degrain::model::Preset;
+use degrain::profile::step_times;
+use degrain::train::synthetic_step;
+use degrain::{Error, Result};
+use serde::Serialize;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Flags of `degrain bench`.
+#[derive(Args)]
+pub(super) struct Flags {
+    /// One of lfw-conv, mnist-dae, quickdraw-simple, quickdraw-deep, quickdraw-conv
+    #[arg(value_name = "WORKLOAD", default_value = "lfw-conv")]
+    workload: String,
+    /// All of them, one after the other
+    #[arg(long, conflicts_with = "workload")]
+    all: bool,
+    /// Pictures in a step
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// Measure each for about this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    budget: f64,
+}
+
+/// A standard workload: a preset and what is changed in it.
+struct Workload {
+    name: &'static str,
+    settings: &'static [&'static str],
+}
+
+/// The workloads that other frameworks are measured on as well.
+const WORKLOADS: [Workload; 5] = [
+    Workload {
+        name: "lfw-conv",
+        settings: &[
+            "model.encoder.0.activation=relu",
+            "model.encoder.2.activation=relu",
+            "model.encoder.4.activation=relu",
+            "model.encoder.6.activation=relu",
+            "model.decoder.2.activation=relu",
+            "model.decoder.3.activation=relu",
+            "model.decoder.4.activation=relu",
+            "train.noise=gaussian:0.1",
+            "train.batch=64",
+        ],
+    },
+    Workload { name: "mnist-dae", settings: &["train.batch=50"] },
+    Workload { name: "quickdraw-simple", settings: &["train.batch=64"] },
+    Workload { name: "quickdraw-deep", settings: &["train.batch=64"] },
+    Workload { name: "quickdraw-conv", settings: &["train.batch=32"] },
+];
+
+/// What is printed of one workload.
+#[derive(Serialize)]
+struct Measured {
+    workload: &'static str,
+    batch: usize,
+    device: String,
+    /// Median of the windows.
+    steps_per_s: f64,
+    images_per_s: f64,
+    /// Median absolute deviation of the windows' times, as a part of the median.
+    spread: f64,
+    windows: usize,
+    /// From the start of the process to the end of the first step; with --all from the end of the workload before.
+    seconds_to_first_step: f64,
+    /// Most memory that the process ever had; none where the system does not tell.
+    peak_rss_bytes: Option<u64>,
+    device_bytes: usize,
+}
+
+pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
+    if flags.all {
+        let mut rows = Vec::new();
+        let mut begin = console.started;
+        for workload in &WORKLOADS {
+            let row = measure(workload, flags, begin, device, console)?;
+            console.note(row.line());
+            rows.push(row);
+            begin = Instant::now();
+        }
+        let text = rows.iter().map(Measured::line).collect::<Vec<_>>().join("\n");
+        return console.result(&json!({ "workloads": rows }), text);
+    }
+    let known = || WORKLOADS.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ");
+    let found = WORKLOADS.iter().find(|workload| workload.name == flags.workload);
+    let unknown = || Error::setting(&flags.workload, format!("is no workload: there are {}", known()));
+    let row = measure(found.ok_or_else(unknown)?, flags, console.started, device, console)?;
+    console.result(&row, row.line())
+}
+
+fn measure(workload: &Workload, flags: &Flags, begin: Instant, device: &str, console: &Console) -> Result<Measured> {
+    let mut preset = Preset::load(workload.name)?;
+    let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
+    let settings: Vec<&str> = workload.settings.iter().copied().chain(batch.as_deref()).collect();
+    preset.set_all(&settings)?;
+    let batch = preset.train.batch;
+    let mut session = device::open(device, console)?;
+    let step = synthetic_step(&preset, batch, session.target())?;
+    let program = session.record(&step.graph)?;
+    for (name, array) in step.values.iter().filter(|(name, _)| session.contains(name)).collect::<Vec<_>>() {
+        session.write_array(name, array)?;
+    }
+    session.run(program, 1)?;
+    session.wait()?;
+    let seconds_to_first_step = begin.elapsed().as_secs_f64();
+    let times = step_times(&mut session, program, Duration::from_secs_f64(flags.budget))?;
+    let steps_per_s = 1e6 / times.median;
+    Ok(Measured {
+        workload: workload.name,
+        batch,
+        device: session.device().to_owned(),
+        steps_per_s,
+        images_per_s: batch as f64 * steps_per_s,
+        spread: times.spread(),
+        windows: times.samples,
+        seconds_to_first_step,
+        peak_rss_bytes: peak_rss_bytes(),
+        device_bytes: session.allocated_bytes(),
+    })
+}
+
+impl Measured {
+    fn line(&self) -> String {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let memory = self.peak_rss_bytes.map_or(String::new(), |bytes| format!(", {:.0} MiB at most", mib(bytes)));
+        format!(
+            "{:16} batch {:4}  {:8.1} steps/s  {:9.0} images/s (+- {:.1} %)  first step after {:.2} s{memory}",
+            self.workload,
+            self.batch,
+            self.steps_per_s,
+            self.images_per_s,
+            100.0 * self.spread,
+            self.seconds_to_first_step
+        )
+    }
+}
+
+/// The most memory that this process had resident.
+#[cfg(unix)]
+fn peak_rss_bytes() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let kilobytes_or_bytes = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
+    Some(if cfg!(target_os = "macos") { kilobytes_or_bytes } else { kilobytes_or_bytes << 10 })
+}
+
+/// The most memory that this process had resident.
+#[cfg(not(unix))]
+fn peak_rss_bytes() -> Option<u64> {
+    None
+}
