@@ -214,7 +214,9 @@ type SessionTest = fn(Session);
 type CommandTest = fn(&str);
 
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Measurements at the same time would disturb each other.
+    arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     let session_tests: [(&str, SessionTest); 5] = [
         ("what_it_reports_adds_up", what_it_reports_adds_up),
