@@ -10,7 +10,7 @@ impl GpuProgram {
     /// Every launch is a compute pass with timestamps. What is too long for one submit is split, as in other replays.
     ///
     /// Tried on llvmpipe (Mesa 22.3, 2 cores Zen 3), where nothing overlaps: all launches in one pass with timestamps between
-    /// them. Steps of `quickdraw-simple` and `mnist-dae` then took 1.24 and 1.25 of their time, with a pass each 1.07 to 1.12.
+    /// them. Steps of `quickdraw-simple` and `mnist-dae` then took 1.24 and 1.25 of their time, with a pass each 1.07 to 1.23.
     pub(super) fn time_by_device(&mut self, recording: &Recording) -> Result<Timeline> {
         let clock = PassClock::new(&self.gpu, recording.launches.len())?;
         let clock = clock.ok_or_else(|| self.gpu.error("has no timestamps"))?;
