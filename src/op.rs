@@ -214,6 +214,11 @@ pub struct Case {
     pub large: bool,
 }
 
+/// FNV-1a, 64 bits (Fowler, Noll and Vo): written out here because the hash in `std` may change between versions.
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 impl Case {
     /// A case whose gradients are not checked.
     pub fn new(label: impl Into<String>, op: impl Op + 'static, inputs: Vec<(TensorType, Values)>) -> Self {
@@ -242,7 +247,7 @@ impl Case {
     /// The seed of input `i`.
     pub fn seed(&self, i: usize) -> u64 {
         let key = format!("{} {} {i}", self.op.name(), self.label);
-        key.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+        fnv1a(&key)
     }
 
     /// Types of the inputs.

@@ -275,6 +275,17 @@ impl Session {
         self.write_words(name, &words)
     }
 
+    /// Writes those of these tensors that some plan uses, by name, as [`Session::write_array`] does; the others are left.
+    ///
+    /// # Errors
+    /// If a length differs or the device is lost.
+    pub fn write_used(&mut self, values: &[(String, Array)]) -> Result<()> {
+        values.iter().try_for_each(|(name, array)| match self.contains(name) {
+            true => self.write_array(name, array),
+            false => Ok(()),
+        })
+    }
+
     /// Writes a tensor of reals.
     ///
     /// # Errors

@@ -30,5 +30,5 @@ pub use gradient::{GradientCheck, check_gradients};
 pub use kernel::{BareKernel, BlockMember, KernelCase, ParameterBlock};
 pub use report::{CaseFailure, Report, Row};
 pub use suite::{Filter, Modules, Subject, Suite, SuiteOp};
-pub use trials::{missing_adapter, test_main, trials};
+pub use trials::{Open, device_trials, missing_adapter, test_main, trials};
 pub use walk::{Failure, Outcome, walk};

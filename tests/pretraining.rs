@@ -3,14 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use degrain::data::{Dataset, Split, Values, bundled_quickdraw};
-use degrain::gpu::adapters;
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::pretraining::stage_folder;
 use degrain::train::run_dir::{LAST, STATE, STEPS};
 use degrain::train::{Ending, Event, Inference, Observer, Outcome, RunDir, TrainOptions, Trainer, Weights, pretrain};
-use degrain::validate::missing_adapter;
-use libtest_mimic::{Arguments, Trial};
+use degrain::validate::{Open, device_trials};
+use libtest_mimic::Arguments;
 use std::fs;
 use std::path::Path;
 
@@ -157,8 +156,6 @@ fn first_loss(folder: &Path) -> f64 {
     text.lines().nth(1).unwrap().split(',').nth(1).unwrap().parse().unwrap()
 }
 
-type Open = Box<dyn Fn() -> Session + Send>;
-
 /// A name and what is checked on a device.
 type Test = (&'static str, fn(&Open));
 
@@ -304,24 +301,5 @@ fn main() -> std::process::ExitCode {
         ("steps_and_an_empty_held_out_part_are_the_runs_own", steps_and_an_empty_held_out_part_are_the_runs_own),
         ("given_weights_and_other_pictures_are_refused", given_weights_and_other_pictures_are_refused),
     ];
-    let found = adapters();
-    let mut trials = Vec::new();
-    for (name, test) in tests {
-        let cpu: Open = Box::new(Session::cpu);
-        trials.push(Trial::test(format!("cpu::{name}"), move || {
-            test(&cpu);
-            Ok(())
-        }));
-        if found.is_empty() {
-            trials.push(missing_adapter(format!("gpu::{name}")));
-        }
-        for (i, adapter) in found.iter().cloned().enumerate() {
-            let gpu: Open = Box::new(move || Session::gpu(adapter.open(true).unwrap()));
-            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || {
-                test(&gpu);
-                Ok(())
-            }));
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, device_trials(tests)).exit_code()
 }

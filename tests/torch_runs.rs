@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use degrain::data::{Dataset, Split, Values};
-use degrain::gpu::adapters;
 use degrain::graph::Graph;
 use degrain::model::Preset;
 use degrain::op::{Reparameterise, Tick};
@@ -14,8 +13,8 @@ use degrain::tensor::{Class, TensorType};
 use degrain::train::run_dir::{LAST, METRICS, STEPS};
 use degrain::train::{Array, Data, Event, Observer, RunDir, TrainOptions, Trainer, Weights, read_rows};
 use degrain::train::{EpochRow, StepRow};
-use degrain::validate::missing_adapter;
-use libtest_mimic::{Arguments, Trial};
+use degrain::validate::{Open, device_trials};
+use libtest_mimic::Arguments;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -103,8 +102,6 @@ struct Quiet;
 impl Observer for Quiet {
     fn event(&mut self, _: &Event<'_>) {}
 }
-
-type Open = Box<dyn Fn() -> Session + Send>;
 
 /// A name and what is checked on a device.
 type Test = (&'static str, fn(&Open));
@@ -208,22 +205,5 @@ fn main() -> std::process::ExitCode {
         ("fifty_steps_of_every_optimizer", fifty_steps_of_every_optimizer),
         ("a_variational_step", a_variational_step),
     ];
-    let found = adapters();
-    let mut trials = Vec::new();
-    for (name, test) in tests {
-        let mut on = |place: String, open: Open| {
-            trials.push(Trial::test(format!("{place}::{name}"), move || {
-                test(&open);
-                Ok(())
-            }));
-        };
-        on("cpu".to_owned(), Box::new(Session::cpu));
-        for (i, adapter) in found.iter().cloned().enumerate() {
-            on(format!("gpu::{i}"), Box::new(move || Session::gpu(adapter.open(true).unwrap())));
-        }
-        if found.is_empty() {
-            trials.push(missing_adapter(format!("gpu::{name}")));
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, device_trials(tests)).exit_code()
 }

@@ -4,12 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use degrain::data::{Dataset, Split, Values};
-use degrain::gpu::adapters;
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer};
-use degrain::validate::missing_adapter;
-use libtest_mimic::{Arguments, Trial};
+use degrain::validate::{Open, device_trials};
+use libtest_mimic::Arguments;
 use std::path::Path;
 
 #[path = "training/endings.rs"]
@@ -104,8 +103,6 @@ fn losses(folder: &Path) -> Vec<f32> {
     let text = std::fs::read_to_string(folder.join("steps.csv")).unwrap();
     text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect()
 }
-
-type Open = Box<dyn Fn() -> Session + Send>;
 
 /// A name and what is checked on a device.
 type Test = (&'static str, fn(&Open));
@@ -278,24 +275,5 @@ fn main() -> std::process::ExitCode {
         ("fusion_changes_nothing", fusion_changes_nothing),
         ("streams_what_does_not_fit", streams_what_does_not_fit),
     ];
-    let found = adapters();
-    let mut trials = Vec::new();
-    for (name, test) in tests.into_iter().chain(endings::TESTS) {
-        let cpu: Open = Box::new(Session::cpu);
-        trials.push(Trial::test(format!("cpu::{name}"), move || {
-            test(&cpu);
-            Ok(())
-        }));
-        if found.is_empty() {
-            trials.push(missing_adapter(format!("gpu::{name}")));
-        }
-        for (i, adapter) in found.iter().cloned().enumerate() {
-            let gpu: Open = Box::new(move || Session::gpu(adapter.open(true).unwrap()));
-            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || {
-                test(&gpu);
-                Ok(())
-            }));
-        }
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, device_trials(tests.into_iter().chain(endings::TESTS))).exit_code()
 }

@@ -105,9 +105,7 @@ fn measure(workload: &Workload, flags: &Flags, begin: Instant, device: &str, con
     let mut session = device::open(device, console)?;
     let step = synthetic_step(&preset, batch, session.target())?;
     let program = session.record(&step.graph)?;
-    for (name, array) in step.values.iter().filter(|(name, _)| session.contains(name)).collect::<Vec<_>>() {
-        session.write_array(name, array)?;
-    }
+    session.write_used(&step.values)?;
     session.run(program, 1)?;
     session.wait()?;
     let seconds_to_first_step = begin.elapsed().as_secs_f64();

@@ -1,9 +1,8 @@
 //! `degrain profile PRESET`.
 
 use super::console::Console;
-use super::{device, run::read_config};
+use super::{device, run::load_preset};
 use clap::{Args, ValueEnum};
-use degrain::model::Preset;
 use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, duration, profile_graph};
 use degrain::report::{Page, Table, encode_png, roofline};
 use degrain::train::atomic_file::write_bytes;
@@ -91,7 +90,7 @@ struct Report {
 }
 
 pub(super) fn run(what: &str, flags: &StepFlags, options: StepOptions, device: &str, console: &Console) -> Result<()> {
-    let mut preset = load(what)?;
+    let mut preset = load_preset(what)?;
     let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
     let settings: Vec<String> = batch.into_iter().chain(flags.settings.iter().cloned()).collect();
     preset.set_all(&settings)?;
@@ -116,12 +115,6 @@ pub(super) fn run(what: &str, flags: &StepFlags, options: StepOptions, device: &
     }
     report.write_files(flags)?;
     console.result(&report, report.text(flags.top))
-}
-
-/// A preset by its name, else from a run's folder, else from a file.
-fn load(what: &str) -> Result<Preset> {
-    let path = Path::new(what);
-    if Preset::source_text(what).is_none() && path.is_dir() { read_config(path) } else { Preset::load(what) }
 }
 
 fn read_old(path: &Path) -> Result<(PathBuf, Report)> {

@@ -35,6 +35,12 @@ pub(super) struct SavedRun {
     pub(super) weights_name: &'static str,
 }
 
+/// A preset by its name, else from a run's folder, else from a file.
+pub(super) fn load_preset(what: &str) -> Result<Preset> {
+    let path = Path::new(what);
+    if Preset::source_text(what).is_none() && path.is_dir() { read_config(path) } else { Preset::load(what) }
+}
+
 /// The settings that the run at `path` was trained with.
 pub(super) fn read_config(path: &Path) -> Result<Preset> {
     let config = path.join(CONFIG);

@@ -1,11 +1,10 @@
 //! `degrain summary`.
 
 use super::console::Console;
-use super::run::read_config;
+use super::run::load_preset;
 use clap::Args;
 use degrain::model::{Preset, Summary};
 use degrain::{Result, train};
-use std::path::Path;
 
 /// Flags of `degrain summary`.
 #[derive(Args)]
@@ -28,7 +27,7 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
-    let mut preset = load(&flags.model)?;
+    let mut preset = load_preset(&flags.model)?;
     let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
     let code = flags.code.map(|code| format!("model.code={code}"));
     let settings: Vec<String> = batch.into_iter().chain(code).chain(flags.settings.iter().cloned()).collect();
@@ -41,10 +40,4 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     let mut summary = Summary::of(&preset)?;
     summary.step_bytes = Some(train::step_bytes(&preset, preset.train.batch)?);
     console.result(&summary, &summary)
-}
-
-/// A preset by its name, else from a run's folder, else from a file.
-fn load(model: &str) -> Result<Preset> {
-    let path = Path::new(model);
-    if Preset::source_text(model).is_none() && path.is_dir() { read_config(path) } else { Preset::load(model) }
 }

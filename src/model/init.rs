@@ -62,13 +62,8 @@ fn generator(seed: u64, name: &str) -> ChaCha12Rng {
         *slot = byte;
     }
     let mut generator = ChaCha12Rng::from_seed(key);
-    generator.set_stream(fnv1a(name));
+    generator.set_stream(crate::op::fnv1a(name));
     generator
-}
-
-/// FNV-1a, 64 bits (Fowler, Noll and Vo): written out here because the hash in `std` may change between versions.
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Uniform in (-1, 1), symmetric about zero, with 53 bits.

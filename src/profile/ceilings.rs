@@ -99,8 +99,7 @@ impl Ceilings {
 /// One file for each device, driver and number of threads.
 fn cache_path(session: &Session) -> Option<PathBuf> {
     let key = format!("{} {}", session.device(), rayon::current_num_threads());
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    Some(cache_folder()?.join(format!("peaks-{hash:016x}.json")))
+    Some(cache_folder()?.join(format!("peaks-{:016x}.json", crate::op::fnv1a(&key))))
 }
 
 const FMA: Shader = Shader { name: "fma", files: &[include_str!("ceilings/fma.wgsl")] };

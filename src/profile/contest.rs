@@ -1,5 +1,6 @@
 //! Measurements in turn: several contestants, each timed again and again until the middle of its times is known well.
 
+use super::statistics::{quantile, sorted};
 use super::{Ratio, Statistics};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
@@ -150,7 +151,7 @@ pub fn contest(watch: &mut impl Stopwatch, count: usize, budget: &Budget) -> Res
             break why;
         }
     };
-    Ok(outcome(&rounds, &runs, &mut idle, warm_up_runs, discarded, stopped))
+    Ok(outcome(&rounds, &runs, &idle, warm_up_runs, discarded, stopped))
 }
 
 fn is_time(us: f64) -> bool {
@@ -252,26 +253,24 @@ pub(super) fn half_width(samples: &[f64]) -> Option<f64> {
     if n < SAMPLES_OF_INTERVAL {
         return None;
     }
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    let sorted = sorted(samples);
     let reach = 2.576 * (n as f64).sqrt() / 2.0;
     let low = (n as f64 / 2.0 - reach).floor().max(0.0) as usize;
     let high = (n - 1).saturating_sub(low);
     let (low, high) = (sorted.get(low)?, sorted.get(high)?);
-    let median = super::statistics::quantile(&sorted, 0.5);
+    let median = quantile(&sorted, 0.5);
     (median > 0.0).then_some((high - low) / 2.0 / median)
 }
 
 fn outcome(
     rounds: &[Vec<f64>],
     runs: &[u32],
-    idle: &mut [f64],
+    idle: &[f64],
     warm_up_runs: u64,
     mut discarded: usize,
     stopped: Stopped,
 ) -> Outcome {
-    idle.sort_by(f64::total_cmp);
-    let idle_us = (!idle.is_empty()).then(|| super::statistics::quantile(idle, 0.5));
+    let idle_us = Statistics::of(idle).map(|idle| idle.median);
     let less = |us: f64| us - idle_us.unwrap_or(0.0);
     let whole: Vec<&Vec<f64>> = rounds.iter().filter(|round| round.iter().all(|us| is_time(less(*us)))).collect();
     discarded += rounds.iter().flatten().filter(|us| !is_time(less(**us))).count();

@@ -34,7 +34,8 @@ impl Statistics {
     }
 }
 
-fn sorted(samples: &[f64]) -> Vec<f64> {
+/// The samples in order.
+pub(super) fn sorted(samples: &[f64]) -> Vec<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted

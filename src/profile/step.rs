@@ -121,9 +121,7 @@ pub fn profile_graph(
 ) -> Result<StepProfile> {
     let plan = session.plan(graph)?;
     let program = session.record_plan(&plan)?;
-    for (name, array) in values.iter().filter(|(name, _)| session.contains(name)).collect::<Vec<_>>() {
-        session.write_array(name, array)?;
-    }
+    session.write_used(values)?;
     let clock = if options.timestamps && session.has_clock(Clock::Device) { Clock::Device } else { Clock::Host };
     let measured = measure(session, program, clock, options)?;
     report(session, &plan, measured, clock, ceilings)

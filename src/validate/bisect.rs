@@ -49,7 +49,7 @@ pub fn bisect(session: &mut Session, graph: &Graph, values: &[(String, Array)]) 
     let plan = session.plan(graph)?;
     let mut drifts = Vec::new();
     let program = session.record_plan(&plan)?;
-    write(session, values)?;
+    session.write_used(values)?;
     let options = Options { bounds: Bounds::OfTheValues, again: program };
     let walked = walk_with(session, &plan, program, options, &mut References::default(), |_| true)?;
     let mut oracle = Oracle::new();
@@ -69,7 +69,7 @@ pub fn bisect(session: &mut Session, graph: &Graph, values: &[(String, Array)]) 
     session.clear()?;
     session.set_guard_words(0);
     let program = session.record_plan(&plan)?;
-    write(session, values)?;
+    session.write_used(values)?;
     session.run(program, 1)?;
     let mut unstable = None;
     for (name, alone) in names.into_iter().zip(alone) {
@@ -84,13 +84,6 @@ pub fn bisect(session: &mut Session, graph: &Graph, values: &[(String, Array)]) 
         outcome,
     });
     Ok(Bisection { steps: steps.collect(), first, unstable })
-}
-
-fn write(session: &mut Session, values: &[(String, Array)]) -> Result<()> {
-    for (name, array) in values.iter().filter(|(name, _)| session.contains(name)).collect::<Vec<_>>() {
-        session.write_array(name, array)?;
-    }
-    Ok(())
 }
 
 fn drift(expected: &Array, words: &[u32], ty: &TensorType) -> f64 {

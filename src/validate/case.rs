@@ -119,12 +119,8 @@ impl CaseGraph {
         let plan = session.plan(&self.graph)?;
         let program = session.record_plan(&plan)?;
         let again = if refold { session.record_plan(&plan.refolded())? } else { program };
-        for (name, array) in &self.values {
-            // The gradient may need neither every input nor every output.
-            if session.contains(name) {
-                session.write_array(name, array)?;
-            }
-        }
+        // The gradient may need neither every input nor every output.
+        session.write_used(&self.values)?;
         let options = Options { bounds: Bounds::OfTheOp, again };
         let walked = walk_with(session, &plan, program, options, references, |outcome| outcome.failure.is_none())?;
         Ok(walked.outcomes)

@@ -3,6 +3,7 @@
 use super::suite::{Subject, Suite, SuiteOp};
 use crate::gpu::adapters;
 use crate::graph::Signature;
+use crate::session::Session;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
 
@@ -42,6 +43,33 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
                 let test = move || run(&suite, Subject::gpu(&adapter, checked)?);
                 trials.push(Trial::test(format!("gpu::{i}::{kind}::{}", op.name), test));
             }
+        }
+    }
+    trials
+}
+
+/// Opens one more session on some device.
+pub type Open = Box<dyn Fn() -> Session + Send>;
+
+/// One trial of each test on the CPU executor and on every adapter, with run-time checks in the shader modules. Without an
+/// adapter there is one [`missing_adapter`] for each test. A test that fails panics, as does a driver that refuses.
+pub fn device_trials(tests: impl IntoIterator<Item = (&'static str, fn(&Open))>) -> Vec<Trial> {
+    let found = adapters();
+    let mut trials = Vec::new();
+    for (name, test) in tests {
+        let on = |open: Open| {
+            move || {
+                test(&open);
+                Ok(())
+            }
+        };
+        trials.push(Trial::test(format!("cpu::{name}"), on(Box::new(Session::cpu))));
+        if found.is_empty() {
+            trials.push(missing_adapter(format!("gpu::{name}")));
+        }
+        for (i, adapter) in found.iter().cloned().enumerate() {
+            let opened = move || adapter.open(true).unwrap_or_else(|error| panic!("{error}"));
+            trials.push(Trial::test(format!("gpu::{i}::{name}"), on(Box::new(move || Session::gpu(opened())))));
         }
     }
     trials
