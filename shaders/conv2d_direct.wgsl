@@ -1,6 +1,8 @@
 // 2-D convolution for any window: y = activate(bias + sum over taps and channels of x w). NHWC, w (kh, kw, in, out).
 // One invocation: one pixel, four neighbouring output channels. Joined with activation.wgsl.
 const BIAS: bool = true;
+// Where SLOPED, y = sum * activation_slope(z) instead, z what the activation gave at the same places, bound as the bias.
+const SLOPED: bool = false;
 
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
@@ -46,5 +48,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     if (BIAS) { sum += vec4<f32>(bias[channels.x], bias[channels.y], bias[channels.z], bias[channels.w]); }
     let end = min(4u, p.out_c - channel);
-    for (var c = 0u; c < end; c++) { y[pixel * p.out_c + channel + c] = activate(sum[c]); }
+    for (var c = 0u; c < end; c++) {
+        let at = pixel * p.out_c + channel + c;
+        if (SLOPED) { y[at] = sum[c] * activation_slope(bias[at]); } else { y[at] = activate(sum[c]); }
+    }
 }

@@ -1,6 +1,9 @@
 // Gradient of a convolution's kernel, for any window: dw[run, a, ci, co] = sum of x dy over the positions of the
 // run, in order; the runs are added afterwards. NHWC. One invocation: one tap, one input channel, four neighbouring
 // output channels of one run.
+// Where BIASED, each run has one more row: the sums of dy itself, the gradient of the bias.
+const BIASED: bool = false;
+
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
@@ -29,16 +32,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let shift_w = (tap % p.kernel_w) * p.dilation_w - p.padding_w;
     let end = min((run + 1u) * p.run_rows, p.batch * p.out_h * p.out_w);
     var sum = vec4<f32>(0.0);
+    var bias = vec4<f32>(0.0);
     for (var position = run * p.run_rows; position < end; position++) {
+        let k = vec4<u32>(position * p.out_c) + channels;
+        let gradient = vec4<f32>(dy[k.x], dy[k.y], dy[k.z], dy[k.w]);
+        if (BIASED) { bias += gradient; }
         let row = ((position / p.out_w) % p.out_h) * p.stride_h + shift_h;
         let column = (position % p.out_w) * p.stride_w + shift_w;
         if (row >= p.in_h || column >= p.in_w) { continue; }
         let sample = position / (p.out_w * p.out_h);
         let value = x[((sample * p.in_h + row) * p.in_w + column) * p.in_c + in_channel];
-        let k = vec4<u32>(position * p.out_c) + channels;
-        sum += value * vec4<f32>(dy[k.x], dy[k.y], dy[k.z], dy[k.w]);
+        sum += value * gradient;
     }
-    let to = ((run * taps + tap) * p.in_c + in_channel) * p.out_c + channel;
+    let rows = taps * p.in_c + select(0u, 1u, BIASED);
+    let row = tap * p.in_c + in_channel;
+    let to = (run * rows + row) * p.out_c + channel;
     let count = min(4u, p.out_c - channel);
     for (var c = 0u; c < count; c++) { dw[to + c] = sum[c]; }
+    if (BIASED && row == 0u) {
+        let last_row = ((run + 1u) * rows - 1u) * p.out_c + channel;
+        for (var c = 0u; c < count; c++) { dw[last_row + c] = bias[c]; }
+    }
 }

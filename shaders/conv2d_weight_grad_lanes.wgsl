@@ -14,6 +14,9 @@
 // Whether a lane has two quads of output channels, 32 channels apart, or one.
 const WIDE: bool = false;
 
+// Where BIASED, each run has one more row: the sums of dy itself, the gradient of the bias.
+const BIASED: bool = false;
+
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
@@ -83,11 +86,25 @@ fn store(s: mat4x4<f32>, row: u32, quad: u32, run: u32) {
     if (tap >= taps || quad >= p.out_c / 4u) { return; }
     let channel = row % quads * 4u;
     let step = p.out_c / 4u;
-    let at = ((run * taps + tap) * p.in_c + channel) * step + quad;
+    let at = (run * (taps * p.in_c + select(0u, 1u, BIASED)) + tap * p.in_c + channel) * step + quad;
     dw[at] = s[0];
     if (channel + 1u < p.in_c) { dw[at + step] = s[1]; }
     if (channel + 2u < p.in_c) { dw[at + 2u * step] = s[2]; }
     if (channel + 3u < p.in_c) { dw[at + 3u * step] = s[3]; }
+}
+
+// Of the positions that there are, from this one on: the last one is loaded again for those past the end.
+fn total(g: Four, at: Position, end: u32) -> vec4<f32> {
+    var sum = g.a;
+    if (at.index + 1u < end) { sum += g.b; }
+    if (at.index + 2u < end) { sum += g.c; }
+    if (at.index + 3u < end) { sum += g.d; }
+    return sum;
+}
+
+fn store_bias(bias: vec4<f32>, quad: u32, run: u32) {
+    let step = p.out_c / 4u;
+    if (quad < step) { dw[((run + 1u) * (p.kernel_h * p.kernel_w * p.in_c + 1u) - 1u) * step + quad] = bias; }
 }
 
 fn store_rows(s: Rows, row: u32, quad: u32, run: u32) {
@@ -123,6 +140,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var r = Rows();
     var s2 = Rows();
     var r2 = Rows();
+    var bias = vec4<f32>(0.0);
+    var bias2 = vec4<f32>(0.0);
     for (var k = start; k < end; k += 4u) {
         let b = next(at);
         let c = next(b);
@@ -130,16 +149,22 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let g = Four(gradient(at, end, q), gradient(b, end, q), gradient(c, end, q), gradient(d, end, q));
         let u = Four(fetch(here, at, end), fetch(here, b, end), fetch(here, c, end), fetch(here, d, end));
         let v = Four(fetch(there, at, end), fetch(there, b, end), fetch(there, c, end), fetch(there, d, end));
+        if (BIASED && first == 0u) { bias += total(g, at, end); }
         s = add(s, g, u);
         r = add(r, g, v);
         if (WIDE) {
             let g2 = Four(gradient(at, end, q2), gradient(b, end, q2), gradient(c, end, q2), gradient(d, end, q2));
+            if (BIASED && first == 0u) { bias2 += total(g2, at, end); }
             s2 = add(s2, g2, u);
             r2 = add(r2, g2, v);
         }
         at = next(d);
     }
     if (run >= p.runs) { return; }
+    if (BIASED && first == 0u) {
+        store_bias(bias, quad, run);
+        if (WIDE) { store_bias(bias2, quad + 8u, run); }
+    }
     var row = first;
     for (var k = 0u; k < 2u; k++) {
         store_rows(s, row, quad, run);

@@ -2,6 +2,9 @@
 // positions of the run; the runs are added afterwards, in order. NHWC, any window, any number of channels. One workgroup
 // of 256: 64 rows (tap, ci) x 64 output channels of one run, 4 x 4 per invocation, over slices of 16 positions staged in
 // workgroup memory (2 x 64 x 16 reals = 8 KiB). Loads are guarded: what lies outside is zero.
+// Where BIASED, each run has one more row: the sums of dy itself, the gradient of the bias.
+const BIASED: bool = false;
+
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
@@ -52,6 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let channel0 = (tile % tiles) * 64u;
     tile /= tiles;
     let rows = p.kernel_h * p.kernel_w * p.in_c;
+    let run_rows = rows + select(0u, 1u, BIASED);
     let blocks = (rows + 63u) / 64u;
     let row0 = (tile % blocks) * 64u;
     let run = tile / blocks;
@@ -66,6 +70,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var s1 = vec4<f32>(0.0);
     var s2 = vec4<f32>(0.0);
     var s3 = vec4<f32>(0.0);
+    var bias = vec4<f32>(0.0);
     for (var k0 = begin; k0 < end; k0 += 16u) {
         let position = k0 + lane / 16u;
         let valid = position < end;
@@ -84,6 +89,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             s1 += u.y * v;
             s2 += u.z * v;
             s3 += u.w * v;
+            if (BIASED) { bias += v; }
         }
         workgroupBarrier();
     }
@@ -93,8 +99,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let row = row0 + (lane / 16u) * 4u + r;
             let channel = channel0 + quad + c;
             if (run < p.runs && row < rows && channel < p.out_c) {
-                dw[(run * rows + row) * p.out_c + channel] = sums[r][c];
+                dw[(run * run_rows + row) * p.out_c + channel] = sums[r][c];
             }
+        }
+    }
+    if (BIASED && row0 == 0u && lane < 16u && run < p.runs) {
+        for (var c = 0u; c < 4u; c++) {
+            let channel = channel0 + quad + c;
+            if (channel < p.out_c) { dw[(run * run_rows + rows) * p.out_c + channel] = bias[c]; }
         }
     }
 }

@@ -20,12 +20,8 @@
 // 4; the same shared over the lanes, as vec4 of 32 bits 11, in pairs of 64 bits 17; four 4x4 tiles 23 to 25, which
 // is no more than this and takes 3x3 at stride 1 only; 32 channels instead of 64: 17 to 20.
 // A constant of conv_positions.wgsl says which of the two convolutions it is.
-const BIAS: bool = true;
 // Whether a lane has two quads of channels, 32 channels apart, or one.
 const WIDE: bool = false;
-
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 // Sums of four channels at eight positions.
 struct Octet {
@@ -69,26 +65,11 @@ fn fetch(place: Place, down: u32, right: u32, i: u32) -> vec4<f32> {
     return v;
 }
 
-fn store(s: vec4<f32>, pixel: u32, channel: u32, b: vec4<f32>) {
-    if (pixel == NONE) { return; }
-    let z = s + b;
-    let at = pixel * p.out_c + channel;
-    let n = select(0u, p.out_c - channel, channel < p.out_c);
-    if (n > 0u) { y[at] = activate(z.x); }
-    if (n > 1u) { y[at + 1u] = activate(z.y); }
-    if (n > 2u) { y[at + 2u] = activate(z.z); }
-    if (n > 3u) { y[at + 3u] = activate(z.w); }
-}
-
-fn store_octet(s: Octet, pixel: u32, channel: u32, b: vec4<f32>) {
-    store(s.a, subgroupBroadcast(pixel, 0u), channel, b);
-    store(s.b, subgroupBroadcast(pixel, 1u), channel, b);
-    store(s.c, subgroupBroadcast(pixel, 2u), channel, b);
-    store(s.d, subgroupBroadcast(pixel, 3u), channel, b);
-    store(s.e, subgroupBroadcast(pixel, 4u), channel, b);
-    store(s.f, subgroupBroadcast(pixel, 5u), channel, b);
-    store(s.g, subgroupBroadcast(pixel, 6u), channel, b);
-    store(s.h, subgroupBroadcast(pixel, 7u), channel, b);
+fn store_octet(s: Octet, pixel: u32, position: u32, channel: u32, b: vec4<f32>) {
+    let here = vec4<u32>(subgroupBroadcast(pixel, 0u), subgroupBroadcast(pixel, 1u), subgroupBroadcast(pixel, 2u), subgroupBroadcast(pixel, 3u));
+    let there = vec4<u32>(subgroupBroadcast(pixel, 4u), subgroupBroadcast(pixel, 5u), subgroupBroadcast(pixel, 6u), subgroupBroadcast(pixel, 7u));
+    store_four(s.a, s.b, s.c, s.d, here, position, channel, b);
+    store_four(s.e, s.f, s.g, s.h, there, position + 4u, channel, b);
 }
 
 fn offsets(quad: u32) -> vec4<f32> {
@@ -176,11 +157,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     // Octet by octet in a loop, so that the stores and the activation are compiled once.
     var pixel = pa.pixel;
+    var position = i * 64u;
     let offset = offsets(quad);
     let offset2 = offsets(quad + 8u);
     for (var k = 0u; k < 8u; k++) {
-        store_octet(a, pixel, quad * 4u, offset);
-        if (WIDE) { store_octet(a2, pixel, quad * 4u + 32u, offset2); }
+        store_octet(a, pixel, position, quad * 4u, offset);
+        if (WIDE) { store_octet(a2, pixel, position, quad * 4u + 32u, offset2); }
+        position += 8u;
         a = b; b = c; c = d; d = e; e = f; f = g; g = h;
         a2 = b2; b2 = c2; c2 = d2; d2 = e2; e2 = f2; f2 = g2; g2 = h2;
         pixel = pb.pixel;

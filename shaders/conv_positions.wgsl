@@ -1,7 +1,10 @@
 // Positions and taps of convolutions. A transposed convolution is taken apart by phase, (o + padding) mod stride: the
 // outputs of one phase are reached by the same taps, every stride-th one, and within them it is a plain convolution.
 // Assumes dilation 1 where TRANSPOSED.
+// Where POOLED, four positions that follow one another are a 2x2 window of the output, and the windows do not overlap; a
+// last row or column that has no partner is left out.
 const TRANSPOSED: bool = false;
+const POOLED: bool = false;
 
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
@@ -13,12 +16,13 @@ struct Parameters {
 // One kind of output positions: the first tap that reaches it, and how many rows and columns there are at most.
 struct Phase { tap_h: u32, tap_w: u32, rows: u32, columns: u32 }
 
-// An output position: its pixel of y (NONE past the last), the plane of its sample in x, and the row and the column of x
+// An output position: its pixel of y, of its own plane where POOLED (NONE past the last), the plane of its sample in x, and the row and the column of x
 // that the first tap meets; numbers below zero wrap and so are outside as well.
 struct Place { pixel: u32, plane: u32, row: u32, column: u32 }
 const NONE: u32 = 0xffffffffu;
 
 fn phase_of(number: u32) -> Phase {
+    if (POOLED) { return Phase(0u, 0u, p.out_h / 2u, p.out_w / 2u); }
     if (!TRANSPOSED) { return Phase(0u, 0u, p.out_h, p.out_w); }
     let phase = number % (p.stride_h * p.stride_w);
     return Phase(phase / p.stride_w, phase % p.stride_w,
@@ -32,11 +36,13 @@ fn tap_move() -> vec2<u32> {
 }
 
 fn locate(phase: Phase, position: u32) -> Place {
-    let line = position / phase.columns;
-    let column = position - line * phase.columns;
+    let place = select(position, position / 4u, POOLED);
+    let line = place / phase.columns;
+    let column = place - line * phase.columns;
     let sample = line / phase.rows;
     let row = line - sample * phase.rows;
     var out = vec2<u32>(row, column);
+    if (POOLED) { out = out * 2u + vec2<u32>((position / 2u) % 2u, position % 2u); }
     let stride = vec2<u32>(p.stride_h, p.stride_w);
     let padding = vec2<u32>(p.padding_h, p.padding_w);
     var at = out * stride - padding;
@@ -50,5 +56,6 @@ fn locate(phase: Phase, position: u32) -> Place {
         out += select(vec2<u32>(0u), size * stride, before);
     }
     let inside = sample < p.batch && out.x < p.out_h && out.y < p.out_w;
-    return Place(select(NONE, (sample * p.out_h + out.x) * p.out_w + out.y, inside), sample * p.in_h * p.in_w, at.x, at.y);
+    let pixel = (select(sample, 0u, POOLED) * p.out_h + out.x) * p.out_w + out.y;
+    return Place(select(NONE, pixel, inside), sample * p.in_h * p.in_w, at.x, at.y);
 }

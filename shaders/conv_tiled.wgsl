@@ -4,12 +4,9 @@
 // (tap, ci) extent staged in workgroup memory (2 x 64 x 16 reals = 8 KiB). Loads are guarded: what lies outside is zero.
 // A workgroup of the transposed convolution has positions of one phase, so that nothing is multiplied by a zero.
 // Any window (dilation 1 where TRANSPOSED), any number of channels. Neighbouring lanes load neighbouring channels.
-const BIAS: bool = true;
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 // The (tap, ci) extent outermost and 16 quads of neighbouring positions or channels within.
 var<workgroup> tile_x: array<vec4<f32>, 256>;
@@ -92,15 +89,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     // The positions staged by this lane are also those that it has summed.
     let pixels = vec4<u32>(pa.pixel, pb.pixel, pc.pixel, pd.pixel);
-    var sums = array<vec4<f32>, 4>(s0, s1, s2, s3);
-    for (var r = 0u; r < 4u; r++) {
-        for (var c = 0u; c < 4u; c++) {
-            let channel = channel0 + (lane % 16u) * 4u + c;
-            if (pixels[r] != NONE && channel < p.out_c) {
-                var z = sums[r][c];
-                if (BIAS) { z += bias[channel]; }
-                y[pixels[r] * p.out_c + channel] = activate(z);
-            }
-        }
+    let channel = channel0 + (lane % 16u) * 4u;
+    var offsets = vec4<f32>(0.0);
+    if (BIAS) {
+        let channels = min(vec4<u32>(channel, channel + 1u, channel + 2u, channel + 3u), vec4<u32>(p.out_c - 1u));
+        offsets = vec4<f32>(bias[channels.x], bias[channels.y], bias[channels.z], bias[channels.w]);
     }
+    store_four(s0, s1, s2, s3, pixels, position0 + quad_x * 4u, channel, offsets);
 }

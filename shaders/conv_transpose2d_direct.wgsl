@@ -2,6 +2,8 @@
 // activation. NHWC, w (kh, kw, out, in). One invocation: one output pixel, four neighbouring channels; it collects
 // the inputs that reach it, so that nothing is scattered. Joined with activation.wgsl.
 const BIAS: bool = true;
+// Where SLOPED, y = sum * activation_slope(z) instead, z what the activation gave at the same places, bound as the bias.
+const SLOPED: bool = false;
 
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
@@ -47,6 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var c = 0u; c < end; c++) {
         var z = sum[c];
         if (BIAS) { z += bias[channel + c]; }
-        y[pixel * p.out_c + channel + c] = activate(z);
+        let at = pixel * p.out_c + channel + c;
+        if (SLOPED) { y[at] = z * activation_slope(bias[at]); } else { y[at] = activate(z); }
     }
 }

@@ -3,6 +3,8 @@
 // invocations take neighbouring columns. Rows and columns past the edge are computed as the last one and not
 // stored. Joined with activation.wgsl.
 const BIAS: bool = true;
+// Where SLOPED, y = sum * activation_slope(z) instead, z what the activation gave at the same places, bound as the bias.
+const SLOPED: bool = false;
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 
@@ -51,7 +53,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var c = 0u; c < width; c++) {
             var z = sums[r][c];
             if (BIAS) { z += bias[first_column + c]; }
-            y[(first_row + r) * p.columns + first_column + c] = activate(z);
+            let at = (first_row + r) * p.columns + first_column + c;
+            if (SLOPED) { y[at] = z * activation_slope(bias[at]); } else { y[at] = activate(z); }
         }
     }
 }

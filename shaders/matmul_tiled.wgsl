@@ -2,6 +2,8 @@
 // 4 x 4 per invocation, over slices of 16 of the inner extent staged in workgroup memory (2 x 64 x 16 floats = 8 KiB).
 // Loads are guarded: what lies outside is zero. Joined with activation.wgsl.
 const BIAS: bool = true;
+// Where SLOPED, y = sum * activation_slope(z) instead, z what the activation gave at the same places, bound as the bias.
+const SLOPED: bool = false;
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 
@@ -72,7 +74,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             if (i < p.rows && j < p.columns) {
                 var z = sums[r][c];
                 if (BIAS) { z += bias[j]; }
-                y[i * p.columns + j] = activate(z);
+                let at = i * p.columns + j;
+                if (SLOPED) { y[at] = z * activation_slope(bias[at]); } else { y[at] = activate(z); }
             }
         }
     }

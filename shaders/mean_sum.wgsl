@@ -1,4 +1,4 @@
-// First stage of a mean over elements of term(i), which the file joined after this one defines: one invocation
+// First stage of a mean over elements of term(x, target), which the file joined after this one defines: one invocation
 // sums the terms of one run of neighbouring elements, in order.
 struct Parameters { elements: u32, runs: u32, run_elements: u32 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
@@ -13,6 +13,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (run >= parameters.runs) { return; }
     let end = min((run + 1u) * parameters.run_elements, parameters.elements);
     var sum = 0.0;
-    for (var i = run * parameters.run_elements; i < end; i++) { sum += term(i); }
+    for (var i = run * parameters.run_elements; i < end; i++) { sum += term(x[i], target_[i]); }
     sums[run] = sum;
 }

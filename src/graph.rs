@@ -51,7 +51,7 @@ impl<'a> CpuCall<'a> {
 /// An operation on tensors: its shapes, its gradient, the formula, and what a GPU can run for it.
 ///
 /// Everything else (kernel tests, gradient checks, validation, profiles) follows from these methods.
-pub trait Op: Debug + Send + Sync {
+pub trait Op: std::any::Any + Debug + Send + Sync {
     /// Name in the field's terms, as in the table of ops.
     fn name(&self) -> &'static str;
 

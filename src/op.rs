@@ -11,6 +11,7 @@ mod broadcast_rows;
 mod clip_norm;
 mod clock;
 mod conv2d;
+mod conv2d_max_pool2d;
 mod conv2d_weight_grad;
 mod conv_kernels;
 mod conv_transpose2d;
@@ -19,9 +20,11 @@ mod draw;
 mod dropout;
 mod fill;
 mod gather;
+mod gather_noise;
 mod gaussian_kl;
 mod history;
 mod lookup;
+mod loss_gradient;
 mod matmul;
 mod matmul_kernels;
 mod max_pool2d;
@@ -41,8 +44,10 @@ mod several;
 mod sgd;
 mod sparsity;
 mod sum_rows;
+mod times_slope;
 mod unit_rows;
 mod upsample2d;
+mod weight_bias_grad;
 mod window;
 
 pub use activation::{Activate, ActivateBackward, Activation};
@@ -57,15 +62,18 @@ pub use clip_norm::ClipNorm;
 pub use clock::Tick;
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::Conv2d;
+pub use conv2d_max_pool2d::Conv2dMaxPool2d;
 pub use conv2d_weight_grad::Conv2dWeightGrad;
 pub use curvature::ActivateCurvature;
 pub use draw::Draw;
 pub use dropout::Dropout;
 pub use fill::Fill;
 pub use gather::{Gather, MAX_CHUNKS};
+pub use gather_noise::{BatchNoise, GatherNoise};
 pub use gaussian_kl::{GaussianKl, GaussianKlBackward};
 pub use history::Record;
 pub use lookup::Lookup;
+pub use loss_gradient::{LossGradient, LossOp};
 pub use matmul::Matmul;
 pub use max_pool2d::{MaxPool2d, MaxPool2dBackward};
 pub use max_pool2d_pick::MaxPool2dPick;
@@ -84,8 +92,10 @@ pub use several::{Rule, SEVERAL, Several};
 pub use sgd::{Sgd, SgdConvention};
 pub use sparsity::{SparsityKl, SparsityKlBackward};
 pub use sum_rows::SumRows;
+pub use times_slope::{LinearOp, TimesSlope};
 pub use unit_rows::UnitRows;
 pub use upsample2d::{Upsample2d, Upsample2dBackward};
+pub use weight_bias_grad::WeightBiasGrad;
 pub use window::{Padding, Window};
 
 use crate::error::Result;
@@ -133,19 +143,29 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "batch_norm_backward", cases: batch_norm::backward_cases, random: batch_norm::random_backward },
     OpEntry { name: "bce_logits", cases: bce_logits::cases, random: bce_logits::random },
     OpEntry { name: "bce_logits_backward", cases: bce_logits::backward_cases, random: bce_logits::random_backward },
+    OpEntry { name: "bce_logits_gradient", cases: loss_gradient::bce_cases, random: loss_gradient::random_bce },
     OpEntry { name: "broadcast_rows", cases: broadcast_rows::cases, random: broadcast_rows::random },
     OpEntry { name: "clip_norm", cases: clip_norm::cases, random: clip_norm::random },
     OpEntry { name: "conv2d", cases: conv2d::cases, random: conv2d::random },
+    OpEntry { name: "conv2d_max_pool2d", cases: conv2d_max_pool2d::cases, random: conv2d_max_pool2d::random },
+    OpEntry { name: "conv2d_times_slope", cases: times_slope::conv2d_cases, random: times_slope::random_conv2d },
     OpEntry { name: "conv2d_weight_grad", cases: conv2d_weight_grad::cases, random: conv2d_weight_grad::random },
     OpEntry { name: "conv_transpose2d", cases: conv_transpose2d::cases, random: conv_transpose2d::random },
+    OpEntry {
+        name: "conv_transpose2d_times_slope",
+        cases: times_slope::conv_transpose2d_cases,
+        random: times_slope::random_conv_transpose2d,
+    },
     OpEntry { name: "dropout", cases: dropout::cases, random: dropout::random },
     OpEntry { name: "fill", cases: fill::cases, random: fill::random },
     OpEntry { name: "gather", cases: gather::cases, random: gather::random },
+    OpEntry { name: "gather_noise", cases: gather_noise::cases, random: gather_noise::random },
     OpEntry { name: "gaussian_kl", cases: gaussian_kl::cases, random: gaussian_kl::random },
     OpEntry { name: "gaussian_kl_backward", cases: gaussian_kl::backward_cases, random: gaussian_kl::random_backward },
     OpEntry { name: "gaussian_noise", cases: noise::cases, random: noise::random },
     OpEntry { name: "lookup", cases: lookup::cases, random: lookup::random },
     OpEntry { name: "matmul", cases: matmul::cases, random: matmul::random },
+    OpEntry { name: "matmul_times_slope", cases: times_slope::matmul_cases, random: times_slope::random_matmul },
     OpEntry { name: "max_pool2d", cases: max_pool2d::cases, random: max_pool2d::random },
     OpEntry { name: "max_pool2d_backward", cases: max_pool2d::backward_cases, random: max_pool2d::random_backward },
     OpEntry { name: "max_pool2d_pick", cases: max_pool2d_pick::cases, random: max_pool2d_pick::random },
@@ -154,6 +174,7 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "moving_average", cases: moving_average::cases, random: moving_average::random },
     OpEntry { name: "mse", cases: mse::cases, random: mse::random },
     OpEntry { name: "mse_backward", cases: mse::backward_cases, random: mse::random_backward },
+    OpEntry { name: "mse_gradient", cases: loss_gradient::mse_cases, random: loss_gradient::random_mse },
     OpEntry { name: "nadam", cases: nadam::cases, random: nadam::random },
     OpEntry { name: "nadam_several", cases: nadam::several_cases, random: nadam::random_several },
     OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases, random: nadam::random_schedule },
@@ -184,6 +205,7 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "unit_rows", cases: unit_rows::cases, random: unit_rows::random },
     OpEntry { name: "upsample2d", cases: upsample2d::cases, random: upsample2d::random },
     OpEntry { name: "upsample2d_backward", cases: upsample2d::backward_cases, random: upsample2d::random_backward },
+    OpEntry { name: "weight_bias_grad", cases: weight_bias_grad::cases, random: weight_bias_grad::random },
 ];
 
 /// How an input of a case is filled.

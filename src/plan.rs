@@ -1,5 +1,7 @@
 //! From a tape to a schedule: which ops run, fused where a rule allows, in which buffers. Pure data.
 
+mod fusion;
+
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
 use crate::kernel::{Cost, Target, Variant};
@@ -7,6 +9,9 @@ use crate::tensor::{Class, TensorId, TensorType};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+use fusion::Tape;
+pub use fusion::{FUSIONS, Fusion};
 
 /// Where a tensor's words are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,11 +68,11 @@ impl Plan {
     /// # Errors
     /// If a launch would exceed the target's limits.
     pub fn new(graph: &Graph, options: PlanOptions<'_>) -> Result<Self> {
-        let mut nodes = live_nodes(graph);
+        let mut tape = Tape::new(graph);
         if options.fuse {
-            fuse(graph, &mut nodes);
+            tape.fuse(options.target);
         }
-        let tensors = graph.tensors().to_vec();
+        let Tape { nodes, tensors, .. } = tape;
         let mut steps = Vec::with_capacity(nodes.len());
         for node in nodes {
             let variant = options.target.map(|t| choose(&node, &tensors, t, options.variant)).transpose()?.flatten();
@@ -249,49 +254,6 @@ impl fmt::Display for Plan {
             mb(self.temporary_bytes())
         )
     }
-}
-
-/// Nodes that some persistent tensor depends on, in recorded order.
-fn live_nodes(graph: &Graph) -> Vec<Node> {
-    let mut live = vec![false; graph.tensors().len()];
-    let mut keep = Vec::new();
-    for node in graph.nodes().iter().rev() {
-        let wanted = |id: &TensorId| live[id.index()] || graph.tensors()[id.index()].class.is_persistent();
-        if node.outputs.iter().any(wanted) {
-            node.inputs.iter().for_each(|i| live[i.index()] = true);
-            keep.push(node.clone());
-        }
-    }
-    keep.reverse();
-    keep
-}
-
-/// Puts one op in the place of two where the first one has the second as its epilogue and nothing else reads
-/// what passes between them.
-fn fuse(graph: &Graph, nodes: &mut Vec<Node>) {
-    let mut readers = vec![0usize; graph.tensors().len()];
-    for id in nodes.iter().flat_map(|n| &n.inputs) {
-        readers[id.index()] += 1;
-    }
-    let mut position: Vec<Option<usize>> = vec![None; graph.tensors().len()];
-    let mut fused: Vec<Node> = Vec::with_capacity(nodes.len());
-    for node in nodes.drain(..) {
-        let between = node.inputs.first().copied().filter(|id| {
-            readers[id.index()] == 1 && graph.tensors()[id.index()].class == Class::Temporary && node.inputs.len() == 1
-        });
-        if let Some(at) = between.and_then(|id| position[id.index()])
-            && fused[at].outputs.len() == 1
-            && let Some(op) = fused[at].op.fuse(node.op.as_ref())
-        {
-            fused[at].op = op;
-            fused[at].outputs.clone_from(&node.outputs);
-            node.outputs.iter().for_each(|o| position[o.index()] = Some(at));
-            continue;
-        }
-        node.outputs.iter().for_each(|o| position[o.index()] = Some(fused.len()));
-        fused.push(node);
-    }
-    *nodes = fused;
 }
 
 /// The cheapest kernel for this node on the target, or the one of this name.

@@ -24,6 +24,9 @@ pub(super) struct Flags {
     /// Pictures in a step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
+    /// Run every op by itself
+    #[arg(long)]
+    no_fuse: bool,
     /// Measure each for about this long
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     budget: f64,
@@ -103,6 +106,7 @@ fn measure(workload: &Workload, flags: &Flags, begin: Instant, device: &str, con
     preset.set_all(&settings)?;
     let batch = preset.train.batch;
     let mut session = device::open(device, console)?;
+    session.set_fuse(!flags.no_fuse);
     let step = synthetic_step(&preset, batch, session.target())?;
     let program = session.record(&step.graph)?;
     session.write_used(&step.values)?;

@@ -4,6 +4,7 @@ use super::console::Console;
 use super::run::load_preset;
 use clap::Args;
 use degrain::model::{Preset, Summary};
+use degrain::plan::PlanOptions;
 use degrain::{Result, train};
 
 /// Flags of `degrain summary`.
@@ -24,6 +25,9 @@ pub(super) struct Flags {
     /// Print the recorded training step instead: its ops in order, their kernels and buffers
     #[arg(long, conflicts_with = "json")]
     plan: bool,
+    /// With --plan: every op by itself
+    #[arg(long, requires = "plan")]
+    no_fuse: bool,
 }
 
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
@@ -34,7 +38,8 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     preset.set_all(&settings)?;
     if flags.plan {
         let session = super::device::open(device, console)?;
-        let plan = train::step_plan(&preset, preset.train.batch, session.target())?;
+        let options = PlanOptions { target: session.target(), fuse: !flags.no_fuse, variant: None };
+        let plan = train::step_plan(&preset, preset.train.batch, options)?;
         return console.result(&(), plan);
     }
     let mut summary = Summary::of(&preset)?;

@@ -36,7 +36,8 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<Endi
 
 fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
     let preset = flags.preset()?;
-    let session = device::open(device, console)?;
+    let mut session = device::open(device, console)?;
+    session.set_fuse(!flags.no_fuse);
     let (data, split) = pictures(&preset, console)?;
     let run = match &flags.out {
         Some(folder) => RunDir::create(folder)?,
@@ -57,7 +58,8 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     if !flags.moves_the_end() && run.file(SUMMARY).is_file() {
         return tell_finished(&run, console);
     }
-    let session = device::open(device, console)?;
+    let mut session = device::open(device, console)?;
+    session.set_fuse(!flags.no_fuse);
     let (data, split) = pictures(&preset, console)?;
     tell(&run, session.device(), console);
     let (config, summary) = (run.file(CONFIG), run.file(SUMMARY));

@@ -88,6 +88,9 @@ pub(super) struct Flags {
     /// Write an event file for TensorBoard into the run's folder; a resumed run that has one goes on with it unasked
     #[arg(long)]
     pub(super) tensorboard: bool,
+    /// Run every op by itself: slower, and the same training
+    #[arg(long)]
+    pub(super) no_fuse: bool,
     /// Skip the exact PCA of the same code size
     #[arg(long)]
     pub(super) no_pca: bool,

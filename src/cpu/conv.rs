@@ -4,7 +4,7 @@
 
 use super::matmul::{Into, Matrix, finish_rows, product};
 use crate::graph::{CpuCall, Signature};
-use crate::op::{Conv2d, Conv2dWeightGrad, ConvTranspose2d, Window};
+use crate::op::{Conv2d, Conv2dMaxPool2d, Conv2dWeightGrad, ConvTranspose2d, Window};
 use crate::tensor::TensorType;
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -135,6 +135,39 @@ pub(crate) fn forward(op: &Conv2d, signature: &Signature<'_>, call: &mut CpuCall
             product(shape, a, Matrix::new(w, out_c, false), y, Into::Fresh, Parallelism::None);
         });
         finish_rows(y, out_c, bias, op.activation);
+    });
+}
+
+/// The op on its buffers: a few pictures at a time, so that what is pooled stays in the cache.
+pub(crate) fn forward_pooled(op: &Conv2dMaxPool2d, signature: &Signature<'_>, call: &mut CpuCall<'_>) {
+    let pool = op.pool();
+    let (x_extents, [batch, pooled_h, pooled_w, out_c]) =
+        (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
+    let [out_h, out_w] = op.conv.output;
+    let geometry = Geometry::new(op.conv.window, x_extents, [batch, out_h, out_w, out_c]);
+    let (x, w, bias) = (call.input(0), call.input(1), call.optional_input(2));
+    let group = geometry.group();
+    let (y_len, pooled_len) = (geometry.rows() * out_c, pooled_h * pooled_w * out_c);
+    let [maxima, places] = &mut *call.outputs else { return };
+    let maxima = bytemuck::cast_slice_mut::<u32, f32>(maxima).par_chunks_mut(group * pooled_len);
+    let outputs = maxima.zip(places.par_chunks_mut(group * pooled_len));
+    outputs.zip(x.par_chunks(group * geometry.picture_len())).for_each(|((maxima, places), x)| {
+        let count = maxima.len() / pooled_len;
+        let unrolled_len = geometry.rows() * geometry.columns();
+        with_scratch(count * (unrolled_len + y_len), |scratch| {
+            let (unrolled, y) = scratch.split_at_mut(count * unrolled_len);
+            for (picture, rows) in x.chunks(geometry.picture_len()).zip(unrolled.chunks_mut(unrolled_len)) {
+                geometry.unroll(picture, rows);
+            }
+            let a = Matrix::new(unrolled, geometry.columns(), false);
+            let shape = [count * geometry.rows(), geometry.columns(), out_c];
+            product(shape, a, Matrix::new(w, out_c, false), y, Into::Fresh, Parallelism::None);
+            finish_rows(y, out_c, bias, op.conv.activation);
+            let pictures = maxima.chunks_mut(pooled_len).zip(places.chunks_mut(pooled_len));
+            for ((maxima, places), y) in pictures.zip(y.chunks(y_len)) {
+                pool.compute_picture(y, [out_h, out_w, out_c], maxima, places);
+            }
+        });
     });
 }
 

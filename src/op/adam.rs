@@ -1,5 +1,6 @@
 //! Adam, and what the adaptive optimisers share.
 
+use super::conv_kernels::{PAIRS, reads_pairs};
 use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Tick, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
@@ -46,15 +47,14 @@ impl Op for Adam {
         MOMENTS_IN_PLACE
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[
-            include_str!("../../shaders/bias_correction.wgsl"),
-            include_str!("../../shaders/optimizer.wgsl"),
-            include_str!("../../shaders/adam.wgsl"),
-        ];
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+        const RULE: &str = include_str!("../../shaders/adam.wgsl");
+        const QUADS: &[&str] = &[BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
+        let shader = Shader { name: "adam", files: &[BIAS_CORRECTION, MOMENTS, RULE] };
+        let quads = Shader { name: "adam_quads", files: QUADS };
         let keras = vec![("KERAS", Constant::Bool(self.convention == AdamConvention::Keras))];
-        let shader = Shader { name: "adam", files };
-        vec![moments_variant(shader, keras, [self.beta1, self.beta2], self.epsilon, signature)]
+        let betas = [self.beta1, self.beta2];
+        moments_variants([shader, quads], keras, betas, self.epsilon, signature, target)
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -131,15 +131,21 @@ pub(super) fn infer_moments(op: &str, inputs: &[TensorType]) -> Result<Vec<Tenso
     Ok(vec![inputs[0].clone(), inputs[0].clone(), inputs[0].clone()])
 }
 
-/// The launch of an optimiser with two moments. Its last binding is the last input: Nadam's weights, or the learning rate
-/// again where a rule has none.
-pub(super) fn moments_variant(
-    shader: Shader,
+/// Files of the kernels of optimisers with two moments, before that of the rule.
+pub(super) const BIAS_CORRECTION: &str = include_str!("../../shaders/bias_correction.wgsl");
+pub(super) const MOMENTS: &str = include_str!("../../shaders/optimizer.wgsl");
+pub(super) const MOMENTS_QUADS: &str = include_str!("../../shaders/optimizer_quads.wgsl");
+
+/// The kernels of an optimiser with two moments, element by element and four at a time. Their last binding is the last
+/// input: Nadam's weights, or the learning rate again where a rule has none.
+pub(super) fn moments_variants(
+    [shader, quads]: [Shader; 2],
     constants: Vec<(&'static str, Constant)>,
     [beta1, beta2]: [f32; 2],
     epsilon: f32,
     signature: &Signature<'_>,
-) -> Variant {
+    target: &Target,
+) -> Vec<Variant> {
     let elements = signature.inputs[0].shape.len();
     let logarithm = |beta: f32| f64::from(beta).ln() as f32;
     let launch = Launch {
@@ -164,7 +170,11 @@ pub(super) fn moments_variant(
         ],
         workgroups: linear_grid(elements, GROUP_ELEMENTS),
     };
-    Variant::single("plain", elements as f64, launch)
+    let mut variants = vec![Variant::single("plain", elements as f64, launch.clone())];
+    if reads_pairs(target) && elements.is_multiple_of(4) {
+        variants.push(Variant::single("quads", elements as f64 / 2.0, Launch { shader: quads, ..launch }));
+    }
+    variants
 }
 
 /// Runs `update(parameter, gradient, m, second moment)` over all elements.

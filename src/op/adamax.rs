@@ -1,7 +1,11 @@
 //! Adamax.
 
 use super::Case;
-use super::adam::{MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step};
+use super::adam::{
+    BIAS_CORRECTION, MOMENTS, MOMENTS_IN_PLACE, MOMENTS_QUADS, corrections, each_moment, infer_moments, moments_cases,
+    moments_variants, step,
+};
+use super::conv_kernels::PAIRS;
 use super::several::{self, Rule};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
@@ -46,15 +50,14 @@ impl Op for Adamax {
         MOMENTS_IN_PLACE
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[
-            include_str!("../../shaders/bias_correction.wgsl"),
-            include_str!("../../shaders/optimizer.wgsl"),
-            include_str!("../../shaders/adamax.wgsl"),
-        ];
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+        const RULE: &str = include_str!("../../shaders/adamax.wgsl");
+        const QUADS: &[&str] = &[BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
+        let shader = Shader { name: "adamax", files: &[BIAS_CORRECTION, MOMENTS, RULE] };
+        let quads = Shader { name: "adamax_quads", files: QUADS };
         let keras = vec![("KERAS", Constant::Bool(self.convention == AdamaxConvention::Keras))];
-        let shader = Shader { name: "adamax", files };
-        vec![moments_variant(shader, keras, [self.beta1, self.beta2], self.epsilon, signature)]
+        let betas = [self.beta1, self.beta2];
+        moments_variants([shader, quads], keras, betas, self.epsilon, signature, target)
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

@@ -1,9 +1,9 @@
 //! `y = a + b`, element by element: gradients of a tensor that two ops read.
 
-use super::{Case, Values, activation::elementwise, expect_f32, expect_inputs, expect_same};
+use super::{Case, Values, activation::elementwise, conv_kernels, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Shader, Target, Variant};
+use crate::kernel::{Shader, Target, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 
 /// `y = a + b`.
@@ -32,9 +32,18 @@ impl Op for Add {
         Ok(vec![upstream[0], upstream[0]])
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let shader = Shader { name: "add", files: &[include_str!("../../shaders/add.wgsl")] };
-        vec![elementwise(shader, Vec::new(), signature)]
+        let plain = elementwise(shader, Vec::new(), signature);
+        let elements = signature.outputs[0].shape.len();
+        if !conv_kernels::reads_pairs(target) || !elements.is_multiple_of(4) {
+            return vec![plain];
+        }
+        const QUADS: &[&str] = &[conv_kernels::PAIRS, include_str!("../../shaders/add_quads.wgsl")];
+        let mut launch = plain.launches[0].clone();
+        launch.shader = Shader { name: "add_quads", files: QUADS };
+        launch.workgroups = linear_grid(elements / 4, 64);
+        vec![plain.clone(), Variant::single("quads", plain.estimate_us / 2.0, launch)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -53,7 +62,7 @@ impl Op for Add {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [vec![1], vec![65], vec![3, 4, 5]]
+    [vec![1], vec![65], vec![3, 4, 5], vec![260]]
         .map(|dims| {
             let input = || (TensorType::f32(dims.clone()), Values::Uniform(-2.0, 2.0));
             Case::new(format!("{dims:?}"), Add, vec![input(), input()]).with_gradients([0, 1])

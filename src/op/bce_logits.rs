@@ -1,6 +1,6 @@
 //! Binary cross-entropy from logits and its gradient.
 
-use super::mse::{SHAPES, infer_loss, infer_loss_backward, loss_backward_variant, loss_variant};
+use super::mse::{LOSS_BACKWARD, SHAPES, infer_loss, infer_loss_backward, loss_backward_variant, loss_variant};
 use super::{Case, Values, conv2d::reals};
 use crate::cpu::reduce::{map_pairs, sum_pairs};
 use crate::cpu::vector::{sigmoid, softplus_tail};
@@ -74,7 +74,7 @@ impl Op for BceLogitsBackward {
     }
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[include_str!("../../shaders/bce_logits_backward.wgsl")];
+        let files = &[LOSS_BACKWARD, include_str!("../../shaders/bce_logits.wgsl")];
         vec![loss_backward_variant(Shader { name: "bce_logits_backward", files }, signature)]
     }
 

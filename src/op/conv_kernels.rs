@@ -5,11 +5,16 @@ mod tiled;
 
 use super::conv2d::extents;
 use super::window::Window;
-use super::{Activation, Conv2d, Conv2dWeightGrad, ConvTranspose2d, activation};
+use super::{Activation, Conv2d, Conv2dMaxPool2d, Conv2dWeightGrad, ConvTranspose2d, activation};
 use crate::graph::Signature;
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, linear_grid};
 
 pub(super) use lanes::{PAIRS, reads_pairs};
+
+/// Snippets of the kernels that go by position: which they are, and what becomes of their sums.
+const POSITIONS: &str = include_str!("../../shaders/conv_positions.wgsl");
+const STORE: &str = include_str!("../../shaders/conv_store.wgsl");
+const STORE_POOLED: &str = include_str!("../../shaders/conv_store_pooled.wgsl");
 
 /// A convolution or a transposed convolution as the kernels see it; also a dense layer, on pictures of one pixel.
 #[derive(Clone, Copy)]
@@ -26,11 +31,16 @@ pub(super) struct Product {
     pub(super) activation: Activation,
     /// Whether there is a bias.
     pub(super) biased: bool,
+    /// Whether a 2x2 max-pooling follows, so that the outputs are its maxima and their places.
+    pub(super) pooled: bool,
 }
 
 impl Product {
     /// Output positions by phase: number of phases, and the most positions that one of them has.
     fn phases(&self) -> [usize; 2] {
+        if self.pooled {
+            return [1, self.y[0] * (self.y[1] / 2) * (self.y[2] / 2) * 4];
+        }
         let stride = if self.transposed { self.window.stride } else { [1, 1] };
         let positions = self.y[0] * self.y[1].div_ceil(stride[0]) * self.y[2].div_ceil(stride[1]);
         [stride[0] * stride[1], positions]
@@ -51,25 +61,20 @@ impl Product {
     fn launch(&self, shader: Shader, workgroups: [u32; 3]) -> Launch {
         let mut constants = self.activation.constants().to_vec();
         constants.push(("BIAS", Constant::Bool(self.biased)));
-        Launch {
-            shader,
-            constants,
-            parameters: sizes(self.x, self.y, self.window),
-            // Without a bias the kernel is bound in its place and never read as one.
-            bindings: vec![
-                Binding::Input(0),
-                Binding::Input(1),
-                Binding::Input(if self.biased { 2 } else { 1 }),
-                Binding::Output(0),
-            ],
-            workgroups,
+        // Without a bias the kernel is bound in its place and never read as one.
+        let offsets = Binding::Input(if self.biased { 2 } else { 1 });
+        let mut bindings = vec![Binding::Input(0), Binding::Input(1), offsets, Binding::Output(0)];
+        if self.pooled {
+            bindings.push(Binding::Output(1));
         }
+        Launch { shader, constants, parameters: sizes(self.x, self.y, self.window), bindings, workgroups }
     }
 
     /// As [`Product::launch`], for shaders that go by phase.
     fn phased_launch(&self, shader: Shader, workgroups: [u32; 3]) -> Launch {
         let mut launch = self.launch(shader, workgroups);
         launch.constants.push(("TRANSPOSED", Constant::Bool(self.transposed)));
+        launch.constants.push(("POOLED", Constant::Bool(self.pooled)));
         launch
     }
 }
@@ -93,16 +98,32 @@ fn sizes(picture: [usize; 4], positions: [usize; 4], window: Window) -> Vec<(&'s
 pub(super) fn forward(op: &Conv2d, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
     let (window, activation, biased) = (op.window, op.activation, signature.inputs.len() == 3);
-    let product = Product { x, y, window, transposed: false, activation, biased };
+    let product = Product { x, y, window, transposed: false, activation, biased, pooled: false };
     const FILES: &[&str] = &[activation::SNIPPET, include_str!("../../shaders/conv2d_direct.wgsl")];
     variants(&product, Shader { name: "conv2d_direct", files: FILES }, target)
+}
+
+/// Kernels of [`Conv2dMaxPool2d`].
+pub(super) fn pooled(op: &Conv2dMaxPool2d, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+    let [batch, _, _, channels] = extents(&signature.outputs[0]);
+    let [height, width] = op.conv.output;
+    let product = Product {
+        x: extents(&signature.inputs[0]),
+        y: [batch, height, width, channels],
+        window: op.conv.window,
+        transposed: false,
+        activation: op.conv.activation,
+        biased: signature.inputs.len() == 3,
+        pooled: true,
+    };
+    [lanes::product(&product, target), tiled::product(&product, target)].into_iter().flatten().collect()
 }
 
 /// Kernels of [`ConvTranspose2d`].
 pub(super) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
     let (window, activation, biased) = (op.window, op.activation, signature.inputs.len() == 3);
-    let product = Product { x, y, window, transposed: true, activation, biased };
+    let product = Product { x, y, window, transposed: true, activation, biased, pooled: false };
     const FILES: &[&str] = &[activation::SNIPPET, include_str!("../../shaders/conv_transpose2d_direct.wgsl")];
     variants(&product, Shader { name: "conv_transpose2d_direct", files: FILES }, target)
 }
@@ -125,13 +146,14 @@ pub(super) fn dense(
     target: &Target,
 ) -> Option<Variant> {
     let (x, y) = ([rows, 1, 1, inner], [rows, 1, 1, columns]);
-    let product = Product { x, y, window: Window::square(1, 1), transposed, activation, biased };
+    let product = Product { x, y, window: Window::square(1, 1), transposed, activation, biased, pooled: false };
     lanes::product(&product, target)
 }
 
 /// The same for the product of a (inner, rows), which is stored the other way round, and b (inner, columns).
 pub(super) fn dense_weight_grad([rows, inner, columns]: [usize; 3], target: &Target) -> Option<Variant> {
-    let sums = WeightSums { x: [inner, 1, 1, rows], dy: [inner, 1, 1, columns], window: Window::square(1, 1) };
+    let (x, dy) = ([inner, 1, 1, rows], [inner, 1, 1, columns]);
+    let sums = WeightSums { x, dy, window: Window::square(1, 1), biased: false };
     lanes::weight_grad(&sums, target)
 }
 
@@ -141,6 +163,8 @@ struct WeightSums {
     x: [usize; 4],
     dy: [usize; 4],
     window: Window,
+    /// Whether the gradient of the bias is wanted as well.
+    biased: bool,
 }
 
 impl WeightSums {
@@ -173,18 +197,33 @@ impl WeightSums {
         let runs = rows.div_ceil(run_rows.max(1)).max(1);
         let mut parameters = sizes(self.x, self.dy, self.window);
         parameters.extend([("runs", runs.into()), ("run_rows", run_rows.into())]);
-        let sums = if runs == 1 { Binding::Output(0) } else { Binding::Scratch(0) };
+        let sums = if runs == 1 && !self.biased { Binding::Output(0) } else { Binding::Scratch(0) };
         let partial = Launch {
             shader,
-            constants: Vec::new(),
+            constants: vec![("BIASED", Constant::Bool(self.biased))],
             parameters,
             bindings: vec![Binding::Input(0), Binding::Input(1), sums],
             workgroups: workgroups(runs),
         };
+        let elements = self.weights();
+        if self.biased {
+            let biases = self.dy[3];
+            let total = Launch {
+                shader: Shader {
+                    name: "weight_bias_total",
+                    files: &[include_str!("../../shaders/weight_bias_total.wgsl")],
+                },
+                constants: Vec::new(),
+                parameters: vec![("weights", elements.into()), ("biases", biases.into()), ("runs", runs.into())],
+                bindings: vec![Binding::Scratch(0), Binding::Output(0), Binding::Output(1)],
+                workgroups: linear_grid(elements + biases, 64),
+            };
+            let scratch_bytes = vec![4 * runs * (elements + biases)];
+            return Variant { name, launches: vec![partial, total], scratch_bytes, estimate_us };
+        }
         if runs == 1 {
             return Variant::single(name, estimate_us, partial);
         }
-        let elements = self.weights();
         let total = Launch {
             shader: Shader { name: "sum_rows", files: &[include_str!("../../shaders/sum_rows.wgsl")] },
             constants: Vec::new(),
@@ -204,13 +243,21 @@ impl WeightSums {
 /// Kernels of [`Conv2dWeightGrad`].
 pub(super) fn weight_grad(op: &Conv2dWeightGrad, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, dy) = (extents(&signature.inputs[0]), extents(&signature.inputs[1]));
-    let sums = WeightSums { x, dy, window: op.window };
+    weight_variants(&WeightSums { x, dy, window: op.window, biased: false }, target)
+}
+
+/// Kernels of [`WeightBiasGrad`](super::WeightBiasGrad).
+pub(super) fn weight_bias_grad(x: [usize; 4], dy: [usize; 4], window: Window, target: &Target) -> Vec<Variant> {
+    weight_variants(&WeightSums { x, dy, window, biased: true }, target)
+}
+
+fn weight_variants(sums: &WeightSums, target: &Target) -> Vec<Variant> {
     const FILES: &[&str] = &[include_str!("../../shaders/conv2d_weight_grad_direct.wgsl")];
     let shader = Shader { name: "conv2d_weight_grad_direct", files: FILES };
     let runs = sums.positions().div_ceil(512).clamp(1, 64);
-    let invocations = op.window.taps() * x[3] * dy[3].div_ceil(4);
+    let invocations = sums.window.taps() * sums.x[3] * sums.dy[3].div_ceil(4);
     let estimate_us = sums.flops() / if target.is_software() { 0.5e3 } else { 200e3 };
     let direct = sums.split("direct", shader, runs, |runs| linear_grid(invocations * runs, 64), estimate_us);
-    let tiled = tiled::weight_grad(&sums, target);
-    [Some(direct), lanes::weight_grad(&sums, target), Some(tiled)].into_iter().flatten().collect()
+    let tiled = tiled::weight_grad(sums, target);
+    [Some(direct), lanes::weight_grad(sums, target), Some(tiled)].into_iter().flatten().collect()
 }

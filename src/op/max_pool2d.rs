@@ -62,6 +62,44 @@ impl MaxPool2d {
     }
 }
 
+impl MaxPool2d {
+    /// Pools one picture (height, width, channels).
+    pub(crate) fn compute_picture(&self, x: &[f32], extents: [usize; 3], y: &mut [f32], argmax: &mut [u32]) {
+        let row_len = (self.output[1] * extents[2]).max(1);
+        for (oy, (y, argmax)) in y.chunks_mut(row_len).zip(argmax.chunks_mut(row_len)).enumerate() {
+            self.compute_row(x, extents, oy, y, argmax);
+        }
+    }
+
+    /// One row of windows of a picture.
+    fn compute_row(
+        &self,
+        x: &[f32],
+        [height, width, channels]: [usize; 3],
+        oy: usize,
+        y: &mut [f32],
+        argmax: &mut [u32],
+    ) {
+        for (ox, (y, argmax)) in y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels)).enumerate() {
+            let mut first = true;
+            for (ky, kx) in taps(self.window) {
+                let iy = self.window.input_at(0, oy, ky, height);
+                let ix = self.window.input_at(1, ox, kx, width);
+                let (Some(iy), Some(ix)) = (iy, ix) else { continue };
+                let at = iy * width + ix;
+                let x = &x[at * channels..][..channels];
+                if first {
+                    y.copy_from_slice(x);
+                    argmax.fill(at as u32);
+                    first = false;
+                } else {
+                    wide(|| keep_larger(y, argmax, x, at as u32));
+                }
+            }
+        }
+    }
+}
+
 impl Op for MaxPool2d {
     fn name(&self) -> &'static str {
         "max_pool2d"
@@ -135,23 +173,7 @@ impl Op for MaxPool2d {
         rows.zip(argmax.par_chunks_mut(out_w * channels)).enumerate().for_each(|(row, (y, argmax))| {
             let (b, oy) = (row / self.output[0], row % self.output[0]);
             let plane = &x[b * height * width * channels..][..height * width * channels];
-            for (ox, (y, argmax)) in y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels)).enumerate() {
-                let mut first = true;
-                for (ky, kx) in taps(self.window) {
-                    let iy = self.window.input_at(0, oy, ky, height);
-                    let ix = self.window.input_at(1, ox, kx, width);
-                    let (Some(iy), Some(ix)) = (iy, ix) else { continue };
-                    let at = iy * width + ix;
-                    let x = &plane[at * channels..][..channels];
-                    if first {
-                        y.copy_from_slice(x);
-                        argmax.fill(at as u32);
-                        first = false;
-                    } else {
-                        wide(|| keep_larger(y, argmax, x, at as u32));
-                    }
-                }
-            }
+            self.compute_row(plane, [height, width, channels], oy, y, argmax);
         });
         true
     }

@@ -6,6 +6,10 @@ use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 
+const MSE: &str = include_str!("../../shaders/mse.wgsl");
+/// The kernel of a loss gradient, but for the loss.
+pub(super) const LOSS_BACKWARD: &str = include_str!("../../shaders/loss_backward.wgsl");
+
 /// `y = mean over all elements of (x - target)^2`, a scalar.
 #[derive(Clone, Copy, Debug)]
 pub struct Mse;
@@ -39,8 +43,8 @@ impl Op for Mse {
     }
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[include_str!("../../shaders/mean_sum.wgsl"), include_str!("../../shaders/mse.wgsl")];
-        vec![loss_variant(Shader { name: "mse", files }, signature)]
+        const FILES: &[&str] = &[include_str!("../../shaders/mean_sum.wgsl"), MSE];
+        vec![loss_variant(Shader { name: "mse", files: FILES }, signature)]
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -80,7 +84,7 @@ impl Op for MseBackward {
     }
 
     fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let shader = Shader { name: "mse_backward", files: &[include_str!("../../shaders/mse_backward.wgsl")] };
+        let shader = Shader { name: "mse_backward", files: &[LOSS_BACKWARD, MSE] };
         vec![loss_backward_variant(shader, signature)]
     }
 

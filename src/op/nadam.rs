@@ -1,6 +1,10 @@
 //! Nadam: Adam with Nesterov's momentum, whose weight follows a schedule.
 
-use super::adam::{MOMENTS_IN_PLACE, corrections, each_moment, infer_moments, moments_cases, moments_variant, step};
+use super::adam::{
+    BIAS_CORRECTION, MOMENTS, MOMENTS_IN_PLACE, MOMENTS_QUADS, corrections, each_moment, infer_moments, moments_cases,
+    moments_variants, step,
+};
+use super::conv_kernels::PAIRS;
 use super::several::{self, Rule};
 use super::{Case, Tick, Values, expect_inputs, expect_same};
 use crate::error::Result;
@@ -107,14 +111,13 @@ impl Op for Nadam {
         MOMENTS_IN_PLACE
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
-        let files = &[
-            include_str!("../../shaders/bias_correction.wgsl"),
-            include_str!("../../shaders/optimizer.wgsl"),
-            include_str!("../../shaders/nadam.wgsl"),
-        ];
-        let shader = Shader { name: "nadam", files };
-        vec![moments_variant(shader, Vec::new(), [self.beta1, self.beta2], self.epsilon, signature)]
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+        const RULE: &str = include_str!("../../shaders/nadam.wgsl");
+        const QUADS: &[&str] = &[BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
+        let shader = Shader { name: "nadam", files: &[BIAS_CORRECTION, MOMENTS, RULE] };
+        let quads = Shader { name: "nadam_quads", files: QUADS };
+        let betas = [self.beta1, self.beta2];
+        moments_variants([shader, quads], Vec::new(), betas, self.epsilon, signature, target)
     }
 
     fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

@@ -48,7 +48,7 @@ pub struct PixelNoise {
 }
 
 impl PixelNoise {
-    fn threshold(&self) -> u32 {
+    pub(super) fn threshold(&self) -> u32 {
         match self.replaced {
             Replaced::Mask { share } | Replaced::SaltPepper { share } => (share * 16_777_216.0) as u32,
             Replaced::Square { .. } => 0,

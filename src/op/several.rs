@@ -160,16 +160,19 @@ impl<R: Rule> Op for Several<R> {
 
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let parts = Parts::of(self.tensors, signature);
-        let mut launches = Vec::new();
+        // Of each tensor the first kernel, which the one for several is made like, and the cheapest.
+        let (mut first, mut launches) = (Vec::new(), Vec::new());
         let mut elements = Vec::new();
         for k in 0..self.tensors {
             let inputs = parts.inputs(signature.inputs, k);
             let outputs = &signature.outputs[k * parts.outputs..(k + 1) * parts.outputs];
             let variants = self.rule.variants(&Signature { inputs: &inputs, outputs }, target);
-            launches.extend(variants.into_iter().take(1).flat_map(|variant| variant.launches));
+            first.extend(variants.first().into_iter().flat_map(|variant| variant.launches.clone()));
+            let best = variants.into_iter().min_by(|a, b| a.estimate_us.total_cmp(&b.estimate_us));
+            launches.extend(best.into_iter().flat_map(|variant| variant.launches));
             elements.push(inputs[0].shape.len());
         }
-        let together = self.together(parts, target, &launches, &elements);
+        let together = self.together(parts, target, &first, &elements);
         for (k, launch) in launches.iter_mut().enumerate() {
             launch.bindings.iter_mut().for_each(|binding| *binding = parts.binding(*binding, k));
         }

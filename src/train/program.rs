@@ -6,7 +6,6 @@ use super::objective::Objective;
 use super::optimizer;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::kernel::Target;
 use crate::model::{Architecture, Loss, Mode, Preset, Random};
 use crate::op::{BceLogits, Gather, Mse, Scale, Tick};
 use crate::plan::{Plan, PlanOptions};
@@ -179,16 +178,16 @@ pub(super) fn key(seed: u64) -> u32 {
     (seed ^ (seed >> 32)) as u32
 }
 
-/// The plan of one training step of this preset, on the CPU executor or for a GPU's limits.
+/// The plan of one training step of this preset.
 ///
 /// # Errors
 /// If the preset cannot work, or a tensor exceeds the limits.
-pub fn step_plan(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<Plan> {
+pub fn step_plan(preset: &Preset, batch: usize, options: PlanOptions<'_>) -> Result<Plan> {
     let architecture = preset.architecture()?;
-    let data = DeviceData::resident(architecture.input, batch, true, target)?;
+    let data = DeviceData::resident(architecture.input, batch, true, options.target)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
-    Plan::new(&graph, PlanOptions { target, fuse: true, variant: None })
+    Plan::new(&graph, options)
 }
 
 /// Bytes that one training step of this preset holds at a batch size: parameters, optimiser state, temporaries and
@@ -197,6 +196,6 @@ pub fn step_plan(preset: &Preset, batch: usize, target: Option<&Target>) -> Resu
 /// # Errors
 /// If the preset cannot work.
 pub fn step_bytes(preset: &Preset, batch: usize) -> Result<u64> {
-    let plan = step_plan(preset, batch, None)?;
+    let plan = step_plan(preset, batch, PlanOptions { target: None, fuse: true, variant: None })?;
     Ok((plan.temporary_bytes() + plan.persistent_bytes()) as u64)
 }

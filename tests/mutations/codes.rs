@@ -31,14 +31,15 @@ pub(crate) static FAULTS: &[FileFaults] = &[
     ),
     of_without(
         "gaussian_kl",
-        &[(Kind::Boundary, "one term; the file that it is joined with has the loop")],
         &[
-            index("target_[i]", "target_[0u]"),
-            index("x[i] * x[i]", "x[i] * x[0u]"),
+            (Kind::Index, "one element; the file that it is joined with has the index"),
+            (Kind::Boundary, "one term; the file that it is joined with has the loop"),
+        ],
+        &[
             arithmetic("- 1.0 - l", "- 1.0 + l"),
             arithmetic("- 1.0 - l", "- l"),
             arithmetic("exp(l)", "exp(-l)"),
-            arithmetic("x[i] * x[i] +", "x[i] +"),
+            arithmetic("mean * mean +", "mean +"),
             arithmetic("0.5 * (", "("),
         ],
     ),

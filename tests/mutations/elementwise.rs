@@ -136,16 +136,6 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
-        "bce_logits_backward",
-        &[
-            index("target_[i])", "target_[0u])"),
-            boundary("i < parameters.elements", "i <= parameters.elements"),
-            arithmetic("exp(-clamp", "exp(clamp"),
-            arithmetic("probability - ", "probability + "),
-            arithmetic("* parameters.scale", ""),
-        ],
-    ),
-    of(
         "clip_norm",
         &[
             index("x[i] * (", "x[0u] * ("),
@@ -190,6 +180,50 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
+        "add_quads",
+        &[
+            index("b[i]", "b[0u]"),
+            boundary("i * 4u < parameters.elements", "i * 4u <= parameters.elements"),
+            arithmetic("+ reals", "- reals"),
+        ],
+    ),
+    of(
+        "optimizer_quads",
+        &[
+            index("= reals(gradient[i])", "= reals(gradient[0u])"),
+            index("v.w), correction", "v.z), correction"),
+            index("c.second, d.second", "d.second, c.second"),
+            boundary("i * 4u >= parameters.elements", "i * 4u > parameters.elements"),
+            boundary("k < 2u", "k < 1u"),
+            arithmetic("(u64(bits.y) << 32u)", "(u64(bits.y) << 31u)"),
+        ],
+    ),
+    of(
+        "gather_noise",
+        &[
+            index("(clock[2] + b) %", "b %"),
+            index("return chunk_1[word]", "return chunk_0[word]"),
+            index("(place % p.chunk_rows)", "place"),
+            index("select(row, position, RING)", "row"),
+            index("rows[b] = row;", "rows[b] = b;"),
+            index("load(chunk, start + c)", "load(chunk, start + column)"),
+            index("words[pixel % 4u]", "words[0u]"),
+            index("words[c % 4u]", "words[0u]"),
+            index("draw(quad, row);\n            }", "words;\n            }"),
+            index("square_begin(words.y", "square_begin(words.x"),
+            boundary("b >= p.batch", "b > p.batch"),
+            boundary("min(column + 4u, p.columns)", "column + 4u"),
+            boundary("down < p.side", "down <= p.side"),
+            boundary("(bits >> 8u) < p.threshold", "(bits >> 8u) <= p.threshold"),
+            boundary("- p.side + 1u", "- p.side"),
+            arithmetic("/ 255.0", "/ 256.0"),
+            arithmetic("+ p.offset", "- p.offset"),
+            arithmetic("value += p.sigma", "value -= p.sigma"),
+            arithmetic("select(p.low, p.high", "select(p.high, p.low"),
+            arithmetic("if (KIND == 2u) { quad = 0u; }", ""),
+        ],
+    ),
+    of(
         "lookup",
         &[
             index("table[clock[0]", "table[clock[1]"),
@@ -226,12 +260,12 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
-        "mse_backward",
+        "loss_backward",
         &[
-            index("target_[i])", "target_[0u])"),
+            index("target_[i]", "target_[0u]"),
             boundary("i < parameters.elements", "i <= parameters.elements"),
-            arithmetic("2.0 * dy", "dy"),
-            arithmetic("x[i] - target", "x[i] + target"),
+            arithmetic("dy[0] * ", ""),
+            arithmetic("parameters.scale * ", ""),
         ],
     ),
     of_without(

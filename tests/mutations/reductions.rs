@@ -38,13 +38,30 @@ pub(crate) static FAULTS: &[FileFaults] = &[
     ),
     of_without(
         "bce_logits",
-        &[],
+        &[(Kind::Index, "one element; the file that it is joined with has the index")],
+        &[
+            boundary("v == 1.0", "v == 2.0"),
+            boundary("min(abs(x), 87.0)", "min(abs(x), 1.0)"),
+            boundary("clamp(x, -87.0, 87.0)", "clamp(x, -1.0, 1.0)"),
+            arithmetic("- x * t", "+ x * t"),
+            arithmetic("exp(-min", "exp(min"),
+            arithmetic("exp(-clamp", "exp(clamp"),
+            arithmetic(") - t; }", ") + t; }"),
+        ],
+    ),
+    of(
+        "loss_gradient",
         &[
             index("target_[i]", "target_[0u]"),
-            boundary("v == 1.0", "v == 2.0"),
-            boundary("min(abs(logit), 87.0)", "min(abs(logit), 1.0)"),
-            arithmetic("- logit * target", "+ logit * target"),
-            arithmetic("exp(-min", "exp(min"),
+            index("sums[number]", "sums[0u]"),
+            index("k * 64u + lane", "k * 64u"),
+            index("total += partial[i]", "total += partial[0]"),
+            boundary("i < parameters.elements", "i <= parameters.elements"),
+            boundary("k < 8u", "k < 7u"),
+            boundary("i < 64u", "i < 63u"),
+            arithmetic("* activation_slope(value)", ""),
+            arithmetic("parameters.scale * ", ""),
+            barrier("workgroupBarrier();\n", "\n"),
         ],
     ),
     of(
@@ -66,7 +83,8 @@ pub(crate) static FAULTS: &[FileFaults] = &[
                 "min((run + 1u) * parameters.run_elements, parameters.elements)",
                 "(run + 1u) * parameters.run_elements",
             ),
-            arithmetic("sum += term(i)", "sum -= term(i)"),
+            index("target_[i]", "target_[0u]"),
+            arithmetic("sum += term", "sum -= term"),
         ],
     ),
     of(
@@ -107,8 +125,11 @@ pub(crate) static FAULTS: &[FileFaults] = &[
     ),
     of_without(
         "mse",
-        &[(Kind::Boundary, "one term; the file that it is joined with has the loop")],
-        &[index("target_[i]", "target_[0u]"), arithmetic("x[i] - target", "x[i] + target")],
+        &[
+            (Kind::Index, "one element; the file that it is joined with has the index"),
+            (Kind::Boundary, "one term; the file that it is joined with has the loop"),
+        ],
+        &[arithmetic("d = x - t", "d = x + t"), arithmetic("2.0 * (x - t)", "2.0 * (x + t)")],
     ),
     of(
         "norm_penalty",

@@ -1,6 +1,6 @@
 //! Kernels for software drivers that run eight invocations in step: what one of them loads, all use.
 
-use super::{Product, WeightSums};
+use super::{POSITIONS, Product, STORE, STORE_POOLED, WeightSums};
 use crate::kernel::{Constant, Shader, Target, Variant, linear_grid};
 use crate::op::activation;
 
@@ -8,7 +8,6 @@ use crate::op::activation;
 pub(in crate::op) const PAIRS: &str = include_str!("../../../shaders/pairs.wgsl");
 const EVEN: &str = include_str!("../../../shaders/lanes_even.wgsl");
 const RAGGED: &str = include_str!("../../../shaders/lanes_ragged.wgsl");
-const POSITIONS: &str = include_str!("../../../shaders/conv_positions.wgsl");
 const PRODUCT: &str = include_str!("../../../shaders/conv_lanes.wgsl");
 const WEIGHT_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad_lanes.wgsl");
 
@@ -41,10 +40,13 @@ pub(super) fn product(product: &Product, target: &Target) -> Option<Variant> {
     if !shares_lanes(target) || !fours || !product.has_phases() {
         return None;
     }
-    let shader = match in_c % 4 {
-        0 => Shader { name: "conv_lanes", files: &[activation::SNIPPET, PAIRS, EVEN, POSITIONS, PRODUCT] },
-        _ => Shader { name: "conv_lanes", files: &[activation::SNIPPET, PAIRS, RAGGED, POSITIONS, PRODUCT] },
+    let files: &[&str] = match (in_c % 4, product.pooled) {
+        (0, false) => &[activation::SNIPPET, PAIRS, EVEN, POSITIONS, STORE, PRODUCT],
+        (0, true) => &[activation::SNIPPET, PAIRS, EVEN, POSITIONS, STORE_POOLED, PRODUCT],
+        (_, false) => &[activation::SNIPPET, PAIRS, RAGGED, POSITIONS, STORE, PRODUCT],
+        (_, true) => &[activation::SNIPPET, PAIRS, RAGGED, POSITIONS, STORE_POOLED, PRODUCT],
     };
+    let shader = Shader { name: "conv_lanes", files };
     let width = channels_together(out_c);
     let [phases, positions] = product.phases();
     let subgroups = phases * positions.div_ceil(64) * out_c.div_ceil(width);

@@ -1,6 +1,6 @@
 //! Kernels for GPUs: implicit matrix products, tile by tile in workgroup memory.
 
-use super::{Product, WeightSums};
+use super::{POSITIONS, Product, STORE, STORE_POOLED, WeightSums};
 use crate::kernel::{Shader, Target, Variant, linear_grid};
 use crate::op::activation;
 
@@ -19,12 +19,12 @@ pub(super) fn product(product: &Product, target: &Target) -> Option<Variant> {
     if !product.has_phases() {
         return None;
     }
-    const FILES: &[&str] = &[
-        activation::SNIPPET,
-        include_str!("../../../shaders/conv_positions.wgsl"),
-        include_str!("../../../shaders/conv_tiled.wgsl"),
-    ];
-    let shader = Shader { name: "conv_tiled", files: FILES };
+    const TILED: &str = include_str!("../../../shaders/conv_tiled.wgsl");
+    let files: &[&str] = match product.pooled {
+        false => &[activation::SNIPPET, POSITIONS, STORE, TILED],
+        true => &[activation::SNIPPET, POSITIONS, STORE_POOLED, TILED],
+    };
+    let shader = Shader { name: "conv_tiled", files };
     let ([phases, positions], channels) = (product.phases(), product.y[3]);
     let workgroups = linear_grid(phases * positions.div_ceil(TILE) * channels.div_ceil(TILE), 1);
     let padded = (positions.next_multiple_of(TILE) * channels.next_multiple_of(TILE)) as f64;
