@@ -1,6 +1,7 @@
 //! From a tape to a schedule: which ops run, fused where a rule allows, in which buffers. Pure data.
 
 mod fusion;
+mod tuning;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use fusion::Tape;
 pub use fusion::{FUSIONS, Fusion};
+pub use tuning::{Choice, Reason, Timed, Tuning};
 
 /// Where a tensor's words are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +37,8 @@ pub struct Step {
     pub label: String,
     /// The kernel chosen for the target; none on the CPU executor and for views.
     pub variant: Option<Variant>,
+    /// Why that one; none where there is none.
+    pub choice: Option<Choice>,
     /// Slots of the variant's scratch buffers.
     pub scratch: Vec<usize>,
 }
@@ -75,14 +79,36 @@ impl Plan {
         let Tape { nodes, tensors, .. } = tape;
         let mut steps = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let variant = options.target.map(|t| choose(&node, &tensors, t, options.variant)).transpose()?.flatten();
+            let chosen = options.target.map(|t| choose(&node, &tensors, t, options.variant)).transpose()?.flatten();
+            let (variant, choice) = chosen.unzip();
             let Node { op, inputs, outputs, label } = node;
-            steps.push(Step { op, inputs, outputs, label, variant, scratch: Vec::new() });
+            steps.push(Step { op, inputs, outputs, label, variant, choice, scratch: Vec::new() });
         }
         let mut plan =
             Self { storage: vec![None; tensors.len()], steps, tensors, slot_bytes: Vec::new(), unshared_bytes: 0 };
         plan.assign_storage();
         Ok(plan)
+    }
+
+    /// The same plan with the kernels that were measured to be the fastest, where there are measurements of an op.
+    #[must_use]
+    pub fn tuned(mut self, target: &Target, tuning: &Tuning) -> Self {
+        for i in 0..self.steps.len() {
+            let step = &self.steps[i];
+            let (inputs, outputs) = self.types(step);
+            let signature = Signature { inputs: &inputs, outputs: &outputs };
+            let (Some(_), Some(timed)) = (&step.variant, tuning.of(step.op.as_ref(), &signature)) else { continue };
+            let variants = step.op.variants(&signature, target);
+            // Kernels that there are no more, and those that are new, do not count.
+            let fastest = timed.iter().find_map(|timed| variants.iter().find(|v| v.name == timed.variant));
+            if let Some(variant) = fastest.cloned() {
+                let among = timed.to_vec();
+                let choice = Choice { variant: variant.name.to_owned(), reason: Reason::Measured, among };
+                (self.steps[i].variant, self.steps[i].choice) = (Some(variant), Some(choice));
+            }
+        }
+        self.assign_storage();
+        self
     }
 
     /// The ops, in order.
@@ -257,7 +283,12 @@ impl fmt::Display for Plan {
 }
 
 /// The cheapest kernel for this node on the target, or the one of this name.
-fn choose(node: &Node, tensors: &[TensorInfo], target: &Target, name: Option<&str>) -> Result<Option<Variant>> {
+fn choose(
+    node: &Node,
+    tensors: &[TensorInfo],
+    target: &Target,
+    name: Option<&str>,
+) -> Result<Option<(Variant, Choice)>> {
     if node.op.is_view() {
         return Ok(None);
     }
@@ -271,11 +302,18 @@ fn choose(node: &Node, tensors: &[TensorInfo], target: &Target, name: Option<&st
         }
     }
     let mut variants = node.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, target);
+    let among: Vec<Timed> = variants.iter().map(|v| Timed { variant: v.name.to_owned(), us: v.estimate_us }).collect();
+    let mut reason = if variants.len() == 1 { Reason::Only } else { Reason::Estimated };
     if let Some(at) = name.and_then(|name| variants.iter().position(|v| v.name == name)) {
         variants = vec![variants.swap_remove(at)];
+        reason = Reason::Asked;
     }
     let best = variants.into_iter().min_by(|a, b| a.estimate_us.total_cmp(&b.estimate_us));
-    best.map(Some).ok_or_else(|| Error::shape(node.op.name(), "shapes that some kernel takes", format!("{inputs:?}")))
+    let best = best.map(|variant| {
+        let choice = Choice { variant: variant.name.to_owned(), reason, among };
+        Some((variant, choice))
+    });
+    best.ok_or_else(|| Error::shape(node.op.name(), "shapes that some kernel takes", format!("{inputs:?}")))
 }
 
 /// For each tensor the one whose buffer it is in: itself, or the input that it views or replaces.

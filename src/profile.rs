@@ -16,6 +16,7 @@ mod statistics;
 mod step;
 mod throughput;
 mod trace;
+mod tune;
 
 pub use binding::{Binding, Element, Fill, Value};
 pub use ceilings::Ceilings;
@@ -26,5 +27,6 @@ pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, dura
 pub use launches::{Bound, LaunchProfile, Place};
 pub use lone::{KernelBench, KernelContest, LoneKernel, Options, Output};
 pub use statistics::{Ratio, Statistics};
-pub use step::{StepOptions, StepProfile, TensorMemory, profile_case, profile_graph};
+pub use step::{KernelChoice, StepOptions, StepProfile, TensorMemory, profile_case, profile_graph};
 pub use throughput::step_times;
+pub use tune::{Tuned, forget_tuning, keep_tuning, kept_tuning, tune};

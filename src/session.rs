@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
 use crate::kernel::Target;
-use crate::plan::{Plan, PlanOptions, Storage};
+use crate::plan::{Plan, PlanOptions, Storage, Tuning};
 use crate::tensor::{Array, DType, TensorType};
 use std::collections::HashMap;
 
@@ -135,6 +135,7 @@ pub struct Session {
     types: HashMap<String, TensorType>,
     fuse: bool,
     variant: Option<String>,
+    tuning: Tuning,
     device: String,
 }
 
@@ -151,7 +152,7 @@ impl Session {
     }
 
     fn new(backend: Box<dyn Backend>, target: Option<Target>, device: String) -> Self {
-        Self { backend, target, types: HashMap::new(), fuse: true, variant: None, device }
+        Self { backend, target, types: HashMap::new(), fuse: true, variant: None, tuning: Tuning::default(), device }
     }
 
     /// Whether plans made from now on fuse ops; on by default.
@@ -162,6 +163,11 @@ impl Session {
     /// Takes the kernel of this name wherever an op has one, in place of the cheapest.
     pub fn set_variant(&mut self, name: Option<&str>) {
         self.variant = name.map(str::to_owned);
+    }
+
+    /// From now on takes the kernels that were measured to be the fastest, where an op was measured.
+    pub fn set_tuning(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
     }
 
     /// From now on puts this many words behind each new buffer on a GPU, within reach of the kernels: validation
@@ -196,10 +202,12 @@ impl Session {
     /// # Errors
     /// If the graph does not fit the device.
     pub fn plan(&self, graph: &Graph) -> Result<Plan> {
-        Plan::new(
-            graph,
-            PlanOptions { target: self.target.as_ref(), fuse: self.fuse, variant: self.variant.as_deref() },
-        )
+        let options = PlanOptions { target: self.target.as_ref(), fuse: self.fuse, variant: self.variant.as_deref() };
+        let plan = Plan::new(graph, options)?;
+        Ok(match self.target.as_ref().filter(|_| self.variant.is_none() && !self.tuning.is_empty()) {
+            Some(target) => plan.tuned(target, &self.tuning),
+            None => plan,
+        })
     }
 
     /// Plans and records a graph; tensors of the store that are new start as zeros.

@@ -21,9 +21,10 @@ fn main() -> ExitCode {
         trial("in_f64_a_fused_step_is_the_step_of_its_ops", in_f64_a_fused_step_is_the_step_of_its_ops),
         trial("rules_have_names_of_their_own", rules_have_names_of_their_own),
     ];
-    let on_devices: (&'static str, fn(&Open)) =
-        ("fused_training_is_the_same_training", fused_training_is_the_same_training);
-    trials.extend(device_trials([on_devices]));
+    trials.extend(device_trials([(
+        "fused_training_is_the_same_training",
+        fused_training_is_the_same_training as fn(&Open),
+    )]));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use degrain::gpu::{Adapter, DeviceKind, adapters};
+use degrain::profile::kept_tuning;
 use degrain::session::Session;
 use degrain::{Error, Result};
 
@@ -44,7 +45,10 @@ pub(super) fn quiet_drivers() {
 /// A device that is not there, with the list of those that are, or one that its driver does not open.
 pub(super) fn open(wanted: &str, console: &Console) -> Result<Session> {
     // Kernels are tested with runtime checks on and off; a development build keeps them.
-    open_with(wanted, console, Session::cpu, |adapter| Ok(Session::gpu(adapter.open(cfg!(debug_assertions))?)))
+    let gpu = |adapter: &Adapter| Ok(Session::gpu(adapter.open(cfg!(debug_assertions))?));
+    let mut session = open_with(wanted, console, Session::cpu, gpu)?;
+    session.set_tuning(kept_tuning(&session));
+    Ok(session)
 }
 
 /// As [`open`], in the caller's own way: `cpu` makes what stands for the CPU executor, `gpu` opens an adapter.

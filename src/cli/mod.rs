@@ -24,6 +24,7 @@ mod summary;
 mod tensorboard;
 mod train;
 mod train_flags;
+mod tune;
 mod validate;
 mod vectors;
 
@@ -80,6 +81,8 @@ enum Command {
     Bench(bench::Flags),
     /// Where the time of a step goes, launch by launch; how fast a lone WGSL kernel is
     Profile(Box<profile::Flags>),
+    /// Measure which kernels are the fastest on this device, and take them from now on
+    Tune(tune::Flags),
     /// Hold every kernel on this device against the CPU reference
     Validate(validate::Flags),
 }
@@ -126,6 +129,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Pca(flags) => pca::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),
         Command::Profile(flags) => profile::run(&flags, device, console).map(done),
+        Command::Tune(flags) => tune::run(&flags, device, console).map(done),
         Command::Validate(flags) => validate::run(&flags, device, console).map(done),
     }
 }

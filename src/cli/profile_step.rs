@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::{device, run::load_preset};
 use clap::{Args, ValueEnum};
+use degrain::plan::Reason;
 use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, duration, profile_graph};
 use degrain::report::{Page, Table, encode_png, roofline};
 use degrain::train::atomic_file::write_bytes;
@@ -221,7 +222,9 @@ impl Report {
     }
 
     fn tables(&self, top: usize) -> Vec<Table> {
-        let mut tables = vec![self.launch_table(top), self.memory_table(top)];
+        let mut tables = vec![self.launch_table(top)];
+        tables.extend(self.kernel_table(top));
+        tables.push(self.memory_table(top));
         tables.extend(self.compared.as_ref().map(|rows| compared_table(rows, top)));
         tables
     }
@@ -249,6 +252,17 @@ impl Report {
             header: words("us|p95|share %|calls|MFLOP|MB|GFLOP/s|GB/s|FLOP/B|bound by|peak %|launch"),
             rows: launches.iter().take(top).map(row).collect(),
         }
+    }
+
+    /// Which kernels were taken and why, where there was a choice.
+    fn kernel_table(&self, top: usize) -> Option<Table> {
+        let chosen = self.profile.kernels.iter().filter(|kernel| kernel.choice.reason != Reason::Only);
+        let rows: Vec<Vec<String>> = chosen.map(|kernel| vec![kernel.op.clone(), kernel.choice.to_string()]).collect();
+        (!rows.is_empty()).then(|| Table {
+            title: title("Kernels", rows.len(), top),
+            header: words("op|kernel, why, and what it was taken from"),
+            rows: rows.into_iter().take(top).collect(),
+        })
     }
 
     fn memory_table(&self, top: usize) -> Table {

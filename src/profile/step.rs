@@ -6,7 +6,7 @@ use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::op::Case;
-use crate::plan::{Plan, Storage};
+use crate::plan::{Choice, Plan, Storage};
 use crate::session::{Clock, ProgramId, Session, Timeline};
 use crate::tensor::{Array, Class};
 use serde::{Deserialize, Serialize};
@@ -65,12 +65,25 @@ pub struct StepProfile {
     pub memory: Vec<TensorMemory>,
     /// Bytes of all buffers on the device.
     pub memory_bytes: usize,
+    /// Which kernel each op takes and why, in the plan's order; empty on the CPU executor.
+    #[serde(default)]
+    pub kernels: Vec<KernelChoice>,
     /// The measured step whose length is the median.
     #[serde(skip)]
     pub timeline: Timeline,
     /// What each launch of the timeline is.
     #[serde(skip)]
     pub places: Vec<Place>,
+}
+
+/// The kernel of one op.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct KernelChoice {
+    /// Layer or phase, and op.
+    pub op: String,
+    /// The kernel, why it was taken, and from which.
+    #[serde(flatten)]
+    pub choice: Choice,
 }
 
 /// A tensor of the step.
@@ -224,6 +237,7 @@ fn report(
         submit: host(|timeline| timeline.submit_ns),
         discarded_timestamps: timelines.iter().flat_map(|t| &t.launches).filter(|launch| launch.is_none()).count(),
         memory: memory(plan),
+        kernels: kernels(plan),
         memory_bytes: session.allocated_bytes(),
         timeline,
         places,
@@ -244,6 +258,14 @@ fn span_us(timeline: &Timeline) -> Option<f64> {
     let begin = times().map(|launch| launch[0]).reduce(f64::min)?;
     let end = times().map(|launch| launch[1]).reduce(f64::max)?;
     Some((end - begin) / 1e3)
+}
+
+fn kernels(plan: &Plan) -> Vec<KernelChoice> {
+    let of = |step: &crate::plan::Step| {
+        let op = format!("{} {}", step.label, step.op.name());
+        step.choice.clone().map(|choice| KernelChoice { op, choice })
+    };
+    plan.steps().iter().filter_map(of).collect()
 }
 
 /// What lies in memory, each buffer's tensors by themselves.
