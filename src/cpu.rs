@@ -4,8 +4,11 @@
 pub(crate) mod conv;
 mod executor;
 pub(crate) mod matmul;
+pub(crate) mod noise;
 mod oracle;
 pub(crate) mod reduce;
+pub(crate) mod scratch;
+pub(crate) mod tile;
 pub(crate) mod vector;
 
 pub use executor::CpuProgram;

@@ -5,9 +5,13 @@ use crate::graph::{CpuCall, Op, Signature};
 use crate::plan::{Plan, Storage};
 use crate::session::{Backend, Clock, ProgramId, Timeline};
 use crate::tensor::{Array, TensorType};
+use std::array::from_fn;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Inputs or outputs up to which an op's lists of them are on the stack, so that a step allocates nothing.
+const MOST: usize = 32;
 
 /// Buffers and recorded plans in host memory.
 #[derive(Default)]
@@ -56,22 +60,57 @@ impl CpuProgram {
     }
 
     fn run_step(buffers: &mut [Vec<u32>], step: &CpuStep) {
-        let mut taken: Vec<Vec<u32>> = step.outputs.iter().map(|&b| std::mem::take(&mut buffers[b])).collect();
-        {
-            let input = |(i, buffer): (usize, &Option<usize>)| -> &[u32] {
-                buffer.map_or(&[], |b| &buffers[b][..step.input_types[i].words()])
-            };
-            let inputs: Vec<&[u32]> = step.inputs.iter().enumerate().map(input).collect();
-            let outputs = taken.iter_mut().zip(&step.output_types);
-            let mut outputs: Vec<&mut [u32]> = outputs.map(|(words, ty)| &mut words[..ty.words()]).collect();
-            let signature = Signature { inputs: &step.input_types, outputs: &step.output_types };
-            let mut call = CpuCall { inputs: &inputs, outputs: &mut outputs };
-            if !step.op.compute(&signature, &mut call) {
-                run_reference(step, &signature, &mut call);
-            }
+        if step.inputs.len().max(step.outputs.len()) <= MOST {
+            let mut taken: [Vec<u32>; MOST] = from_fn(|_| Vec::new());
+            let mut outputs: [&mut [u32]; MOST] = from_fn(|_| -> &mut [u32] { &mut [] });
+            step.take_outputs(buffers, &mut taken);
+            step.run(buffers, &mut taken, &mut [&[][..]; MOST], &mut outputs);
+            step.give_outputs(buffers, &mut taken);
+        } else {
+            let mut taken = vec![Vec::new(); step.outputs.len()];
+            let mut outputs: Vec<&mut [u32]> = taken.iter().map(|_| -> &mut [u32] { &mut [] }).collect();
+            step.take_outputs(buffers, &mut taken);
+            step.run(buffers, &mut taken, &mut vec![&[][..]; step.inputs.len()], &mut outputs);
+            step.give_outputs(buffers, &mut taken);
         }
-        for (&b, words) in step.outputs.iter().zip(taken) {
-            buffers[b] = words;
+    }
+
+    /// Runs `work` on a thread of the pool, where kernels that share their work with other threads need not wait for one
+    /// to take it up.
+    fn in_pool<T: Send>(&mut self, work: impl FnOnce(&mut Self) -> T + Send) -> T {
+        rayon::scope(|_| work(self))
+    }
+}
+
+impl CpuStep {
+    fn take_outputs(&self, buffers: &mut [Vec<u32>], taken: &mut [Vec<u32>]) {
+        self.outputs.iter().zip(taken).for_each(|(&b, words)| std::mem::swap(&mut buffers[b], words));
+    }
+
+    fn give_outputs(&self, buffers: &mut [Vec<u32>], taken: &mut [Vec<u32>]) {
+        self.take_outputs(buffers, taken);
+    }
+
+    /// Runs the op on the buffers of its inputs and on its outputs, which were taken out of them. `inputs` and `outputs`
+    /// are room for as many slices as there are.
+    fn run<'a>(
+        &'a self,
+        buffers: &'a [Vec<u32>],
+        taken: &'a mut [Vec<u32>],
+        inputs: &'a mut [&'a [u32]],
+        outputs: &'a mut [&'a mut [u32]],
+    ) {
+        let (inputs, outputs) = (&mut inputs[..self.inputs.len()], &mut outputs[..self.outputs.len()]);
+        for ((input, buffer), ty) in inputs.iter_mut().zip(&self.inputs).zip(&self.input_types) {
+            *input = buffer.map_or(&[], |b| &buffers[b][..ty.words()]);
+        }
+        for ((output, words), ty) in outputs.iter_mut().zip(taken).zip(&self.output_types) {
+            *output = &mut words[..ty.words()];
+        }
+        let signature = Signature { inputs: &self.input_types, outputs: &self.output_types };
+        let mut call = CpuCall { inputs, outputs };
+        if !self.op.compute(&signature, &mut call) {
+            run_reference(self, &signature, &mut call);
         }
     }
 }
@@ -172,11 +211,13 @@ impl Backend for CpuProgram {
     }
 
     fn replay(&mut self, program: ProgramId, times: usize) -> Result<()> {
-        for _ in 0..times {
-            for step in self.plans[program.0].steps.iter().flatten() {
-                Self::run_step(&mut self.buffers, step);
+        self.in_pool(|executor| {
+            for _ in 0..times {
+                for step in executor.plans[program.0].steps.iter().flatten() {
+                    Self::run_step(&mut executor.buffers, step);
+                }
             }
-        }
+        });
         Ok(())
     }
 
@@ -185,9 +226,11 @@ impl Backend for CpuProgram {
     }
 
     fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
-        if let Some(step) = &self.plans[program.0].steps[step] {
-            Self::run_step(&mut self.buffers, step);
-        }
+        self.in_pool(|executor| {
+            if let Some(step) = &executor.plans[program.0].steps[step] {
+                Self::run_step(&mut executor.buffers, step);
+            }
+        });
         Ok(())
     }
 
@@ -200,15 +243,18 @@ impl Backend for CpuProgram {
             let problem = "has no clock but the host's".to_owned();
             return Err(Error::Device { name: "CPU executor".to_owned(), problem });
         }
-        let start = Instant::now();
-        let now = || start.elapsed().as_nanos() as f64;
-        let mut launches = Vec::new();
-        for step in self.plans[program.0].steps.iter().flatten() {
-            let begin = now();
-            Self::run_step(&mut self.buffers, step);
-            launches.push(Some([begin, now()]));
-        }
-        Ok(Timeline { launches, total_ns: now(), ..Timeline::default() })
+        let timeline = self.in_pool(|executor| {
+            let start = Instant::now();
+            let now = || start.elapsed().as_nanos() as f64;
+            let mut launches = Vec::new();
+            for step in executor.plans[program.0].steps.iter().flatten() {
+                let begin = now();
+                Self::run_step(&mut executor.buffers, step);
+                launches.push(Some([begin, now()]));
+            }
+            Timeline { launches, total_ns: now(), ..Timeline::default() }
+        });
+        Ok(timeline)
     }
 
     fn read_storage(&mut self, program: ProgramId, storage: &Storage) -> Result<Vec<u32>> {

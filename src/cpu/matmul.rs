@@ -1,9 +1,12 @@
-//! Matrix products on the CPU, through the `gemm` crate.
+//! Matrix products on the CPU: a panel of columns at a time; those of few rows through the `gemm` crate.
 
+use super::scratch::{self, Scratch};
+use super::tile::{Left, Panels, Product, Run};
 use crate::graph::{CpuCall, Signature};
 use crate::op::{Activation, Matmul};
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::marker::PhantomData;
 
 /// A matrix in memory: its elements and the distance between columns and between rows.
 #[derive(Clone, Copy)]
@@ -74,21 +77,7 @@ pub(crate) fn product(
     }
 }
 
-/// Threads for a product of this many multiply-adds: small ones lose more by meeting than they gain.
-pub(crate) fn threads_for(products: usize) -> Parallelism {
-    if products < 1 << 21 { Parallelism::None } else { Parallelism::Rayon(0) }
-}
-
-/// `y = f(y + bias)` over rows of as many columns as there are biases.
-pub(crate) fn finish(y: &mut [f32], columns: usize, bias: Option<&[f32]>, activation: Activation) {
-    if bias.is_none() && activation == Activation::Linear {
-        return;
-    }
-    let rows = (4096 / columns.max(1)).max(1) * columns.max(1);
-    y.par_chunks_mut(rows).for_each(|rows| finish_rows(rows, columns, bias, activation));
-}
-
-/// As [`finish`], on this thread.
+/// `y = f(y + bias)` over rows of as many columns as there are biases, on this thread.
 pub(crate) fn finish_rows(y: &mut [f32], columns: usize, bias: Option<&[f32]>, activation: Activation) {
     if let Some(bias) = bias {
         for row in y.chunks_exact_mut(columns) {
@@ -98,13 +87,92 @@ pub(crate) fn finish_rows(y: &mut [f32], columns: usize, bias: Option<&[f32]>, a
     activation.apply_all(y);
 }
 
-/// The op on its buffers.
+/// Rows below which packing the right side costs more than it gains.
+const FEW_ROWS: usize = 4;
+
+/// Tasks, at least, for the threads to share.
+const TASKS: usize = 16;
+
+/// Most rows of a task.
+const ROWS: usize = 480;
+
+/// Products that one thread takes at least: 10 us of them, to wake another takes some.
+const ALONE: usize = 1 << 18;
+
+/// The op on its buffers. A task is a panel of columns by a range of rows: it packs its panel, multiplies, and finishes
+/// its part while that is in the cache.
 pub(crate) fn run(op: &Matmul, signature: &Signature<'_>, call: &mut CpuCall<'_>) {
-    let Some(extents @ [m, k, n]) = op.extents(signature.inputs) else { return };
-    let a = Matrix::new(call.input(0), if op.transpose_a { m } else { k }, op.transpose_a);
-    let b = Matrix::new(call.input(1), if op.transpose_b { k } else { n }, op.transpose_b);
-    let bias = call.optional_input(2);
+    let Some([m, k, n]) = op.extents(signature.inputs) else { return };
+    let (a, b, bias) = (call.input(0), call.input(1), call.optional_input(2));
     let y = call.output(0);
-    product(extents, a, b, y, Into::Fresh, threads_for(m * k * n));
-    finish(y, n, bias, op.activation);
+    if m < FEW_ROWS {
+        let a = Matrix::new(a, if op.transpose_a { m } else { k }, op.transpose_a);
+        let b = Matrix::new(b, if op.transpose_b { k } else { n }, op.transpose_b);
+        product([m, k, n], a, b, y, Into::Fresh, Parallelism::None);
+        return finish_rows(y, n, bias, op.activation);
+    }
+    let panels = Panels::new(n);
+    let ranges = TASKS.div_ceil(panels.count(n));
+    let rows = m.div_ceil(ranges).next_multiple_of(12).min(ROWS);
+    let ranges = m.div_ceil(rows);
+    let tasks = (0..panels.count(n) * ranges).into_par_iter();
+    let alone = ALONE / (rows * k * panels.width());
+    let y = Columns::new(y, n);
+    tasks.with_min_len(alone.max(1)).for_each(|task| {
+        let (first, range) =
+            (task / ranges * panels.width(), task % ranges * rows..(task % ranges * rows + rows).min(m));
+        let columns = panels.width().min(n - first);
+        scratch::with(|scratch| {
+            let Scratch { floats, rows, to, .. } = scratch;
+            let (panel, block) =
+                floats.first(panels.width() * k + range.len() * columns).split_at_mut(panels.width() * k);
+            match op.transpose_b {
+                false => panels.copy_rows(&b[first..], n, columns, panel),
+                true => panels.copy_columns(&b[first * k..], k, columns, panel),
+            }
+            rows.clear();
+            rows.extend(range.clone().map(|i| if op.transpose_a { i } else { i * k }));
+            to.clear();
+            to.extend((0..range.len()).map(|i| i * columns));
+            let runs = &[Run { at: 0, len: k }];
+            let left = Left { values: a, rows, runs, step: if op.transpose_a { m } else { 1 } };
+            Product { left, panels, panel, columns, y: block, to, add: false }.run();
+            finish_rows(block, columns, bias.map(|bias| &bias[first..first + columns]), op.activation);
+            for (i, row) in range.zip(block.chunks_exact(columns)) {
+                // SAFETY: no other task has both this panel and this row.
+                unsafe { y.write(i, first, row) };
+            }
+        });
+    });
+}
+
+/// A matrix whose columns are written by several threads.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    values: *mut f32,
+    len: usize,
+    columns: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is only written to, through `write`, whose caller sees to it that no two threads write one element.
+unsafe impl Send for Columns<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Columns<'_> {}
+
+impl<'a> Columns<'a> {
+    fn new(values: &'a mut [f32], columns: usize) -> Self {
+        Self { len: values.len(), values: values.as_mut_ptr(), columns, borrow: PhantomData }
+    }
+
+    /// Writes neighbouring elements of row `i` from column `first` on.
+    ///
+    /// # Safety
+    /// No other thread may write these elements meanwhile.
+    unsafe fn write(&self, i: usize, first: usize, values: &[f32]) {
+        let at = i * self.columns + first;
+        assert!(at + values.len() <= self.len);
+        // SAFETY: inside, as asserted, and `values` is not part of a matrix that is borrowed exclusively.
+        unsafe { self.values.add(at).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+    }
 }

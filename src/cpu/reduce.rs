@@ -1,51 +1,97 @@
 //! Loops over pairs on all threads, and sums in an order that does not depend on how many threads there are.
 
+use super::scratch;
+use super::vector::wide;
 use rayon::prelude::*;
 
-/// Elements per partial sum.
-const RUN: usize = 4096;
+/// Elements of a run, which one thread takes whole.
+pub(crate) const RUN: usize = 4096;
+
+/// Runs, at least, of a thread that does a few operations on each element: to wake another for fewer takes longer than
+/// they do.
+pub(crate) const LIGHT: usize = 4;
+
+/// Most parts of a sum.
+const PARTS: usize = 64;
 
 /// Sum of `term(a, b)` over all pairs: `f32` within a run of neighbours, `f64` across the runs.
 pub(crate) fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32 + Sync) -> f64 {
-    let run = |(a, b): (&[f32], &[f32])| -> f64 {
-        // Sixteen independent sums: one alone is a chain of dependent additions.
-        let mut sums = [0f32; 16];
-        let ((a16, a_rest), (b16, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-        let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a, b)).sum();
-        for (a, b) in a16.iter().zip(b16) {
-            let terms: [f32; 16] = std::array::from_fn(|k| term(a[k], b[k]));
-            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
-        }
-        sums.iter().map(|&s| f64::from(s)).sum::<f64>() + f64::from(rest)
+    let runs = a.len().div_ceil(RUN).div_ceil(PARTS).max(1);
+    let part = |(a, b): (&[f32], &[f32])| -> f64 {
+        let runs = a.chunks(RUN).zip(b.chunks(RUN));
+        runs.map(|(a, b)| {
+            wide(
+                #[inline(always)]
+                || sum_run(a, b, &term),
+            )
+        })
+        .sum()
     };
-    let pairs = a.par_chunks(RUN).zip(b.par_chunks(RUN));
-    let partial: Vec<f64> = pairs.map(|pair| super::vector::wide(|| run(pair))).collect();
-    partial.iter().sum()
+    let mut sums = [0f64; PARTS];
+    let parts = a.par_chunks(runs * RUN).zip(b.par_chunks(runs * RUN)).zip(&mut sums);
+    parts.with_min_len((LIGHT / 2).div_ceil(runs)).for_each(|(pair, sum)| *sum = part(pair));
+    sums.iter().sum()
+}
+
+/// Sum of the terms of one run.
+#[inline(always)]
+fn sum_run(a: &[f32], b: &[f32], term: &impl Fn(f32, f32) -> f32) -> f64 {
+    // Sixteen independent sums: one alone is a chain of dependent additions.
+    let mut sums = [0f32; 16];
+    let ((a16, a_rest), (b16, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    for (a, b) in a16.iter().zip(b16) {
+        for k in 0..16 {
+            sums[k] += term(a[k], b[k]);
+        }
+    }
+    let mut rest = 0.0;
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        rest += term(a, b);
+    }
+    sums.iter().map(|&s| f64::from(s)).sum::<f64>() + f64::from(rest)
 }
 
 /// `y = f(a, b)` for all pairs.
 pub(crate) fn map_pairs(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
-    y.par_chunks_mut(RUN).zip(a.par_chunks(RUN).zip(b.par_chunks(RUN))).for_each(|(y, (a, b))| {
-        super::vector::wide(|| y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b)));
+    let runs = y.par_chunks_mut(RUN).zip(a.par_chunks(RUN).zip(b.par_chunks(RUN)));
+    runs.with_min_len(LIGHT).for_each(|(y, (a, b))| {
+        wide(
+            #[inline(always)]
+            || {
+                for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                    *y = f(a, b);
+                }
+            },
+        );
     });
 }
 
 /// `y[c] = sum over rows of x[r, c]`.
 pub(crate) fn sum_rows(x: &[f32], columns: usize, y: &mut [f32]) {
-    let rows_per_run = (RUN / columns.max(1)).max(16);
-    let partial: Vec<Vec<f32>> = x
-        .par_chunks(rows_per_run * columns.max(1))
-        .map(|run| {
-            let mut sums = vec![0f32; columns];
-            super::vector::wide(|| {
-                for row in run.chunks_exact(columns) {
-                    sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-                }
-            });
-            sums
-        })
-        .collect();
-    for (c, y) in y.iter_mut().enumerate() {
-        *y = partial.iter().map(|sums| f64::from(sums[c])).sum::<f64>() as f32;
-    }
+    // Short rows are taken several at a time, as one of as many columns as fill the vectors.
+    let side_by_side = (32 / columns.max(1)).max(1);
+    let width = columns * side_by_side;
+    let rows = (x.len() / columns.max(1)).div_ceil(PARTS).max(RUN / columns.max(1)).max(64);
+    let part = (rows.next_multiple_of(side_by_side) * columns).max(1);
+    let parts = x.len().div_ceil(part);
+    scratch::with(|scratch| {
+        let sums = scratch.floats.first(parts * width);
+        let pairs = sums.par_chunks_mut(width.max(1)).zip(x.par_chunks(part));
+        pairs.with_min_len((2 * LIGHT * RUN).div_ceil(part)).for_each(|(sums, x)| {
+            wide(
+                #[inline(always)]
+                || {
+                    sums.fill(0.0);
+                    for rows in x.chunks(width) {
+                        for (sum, x) in sums.iter_mut().zip(rows) {
+                            *sum += x;
+                        }
+                    }
+                },
+            );
+        });
+        for (c, y) in y.iter_mut().enumerate() {
+            *y = sums[c..].iter().step_by(columns).map(|&sum| f64::from(sum)).sum::<f64>() as f32;
+        }
+    });
 }

@@ -70,6 +70,32 @@ pub(crate) fn softplus_tail(x: f32) -> f32 {
     2.0 * s * p
 }
 
+/// Natural logarithm of a positive, normal x: mantissa in sqrt(1/2)..sqrt(2) and exponent; the polynomial is that of
+/// Cephes' logf, 2 ulp.
+#[inline(always)]
+pub(crate) fn ln(x: f32) -> f32 {
+    // The bits from those of sqrt(1/2) on, so that the exponent counts from there.
+    const ROOT: u32 = 0x3F35_04F3;
+    let above = x.to_bits().wrapping_sub(ROOT);
+    let exponent = (above.cast_signed() >> 23) as f32;
+    let m = f32::from_bits((above & 0x007F_FFFF).wrapping_add(ROOT)) - 1.0;
+    let mut p = 7.037_683_6e-2;
+    for c in [
+        -0.115_146_1,
+        0.116_769_99,
+        -0.124_201_41,
+        0.142_493_23,
+        -0.166_680_58,
+        0.200_007_15,
+        -0.249_999_94,
+        0.333_333_3,
+    ] {
+        p = p * m + c;
+    }
+    let square = m * m;
+    m + (p * m * square - 0.5 * square - 2.121_944_4e-4 * exponent) + 0.693_359_4 * exponent
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +118,15 @@ mod tests {
                 let (got, wanted) = (f64::from(fast(x)), exact(f64::from(x)));
                 assert!((got - wanted).abs() <= 4e-7 * wanted.abs(), "{name}({x}) = {got}, wanted {wanted}");
             }
+        }
+    }
+
+    #[test]
+    fn logarithms_are_exact_to_a_few_ulp() {
+        for i in 0..800_000 {
+            let x = (f64::from(i - 400_000) / 400_000.0 * 80.0).exp() as f32;
+            let (got, wanted) = (f64::from(ln(x)), f64::from(x).ln());
+            assert!((got - wanted).abs() <= 4e-7 * wanted.abs(), "ln({x}) = {got}, wanted {wanted}");
         }
     }
 

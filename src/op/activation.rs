@@ -3,6 +3,7 @@
 mod text;
 
 use super::{ActivateCurvature, Case, Values, conv_kernels, expect_f32, expect_inputs, expect_same};
+use crate::cpu::reduce::{LIGHT, RUN};
 use crate::cpu::vector::{self, wide};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
@@ -111,35 +112,89 @@ impl Activation {
     pub(crate) fn apply_all(self, values: &mut [f32]) {
         match self {
             Self::Linear => {}
-            Self::Relu => wide(|| values.iter_mut().for_each(|x| *x = x.max(0.0))),
+            Self::Relu => wide(
+                #[inline(always)]
+                || {
+                    values.iter_mut().for_each(
+                        #[inline(always)]
+                        |x| *x = x.max(0.0),
+                    )
+                },
+            ),
             Self::Elu { alpha } => {
-                wide(|| values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { alpha * vector::exp_m1(*x) }));
+                wide(
+                    #[inline(always)]
+                    || {
+                        values.iter_mut().for_each(
+                            #[inline(always)]
+                            |x| *x = if *x > 0.0 { *x } else { alpha * vector::exp_m1(*x) },
+                        )
+                    },
+                );
             }
-            Self::Sigmoid => wide(|| values.iter_mut().for_each(|x| *x = vector::sigmoid(*x))),
-            Self::Tanh => wide(|| values.iter_mut().for_each(|x| *x = vector::tanh(*x))),
+            Self::Sigmoid => wide(
+                #[inline(always)]
+                || {
+                    values.iter_mut().for_each(
+                        #[inline(always)]
+                        |x| *x = vector::sigmoid(*x),
+                    )
+                },
+            ),
+            Self::Tanh => wide(
+                #[inline(always)]
+                || {
+                    values.iter_mut().for_each(
+                        #[inline(always)]
+                        |x| *x = vector::tanh(*x),
+                    )
+                },
+            ),
             Self::LeakyRelu { slope } => {
-                wide(|| values.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { slope * *x }));
+                wide(
+                    #[inline(always)]
+                    || {
+                        values.iter_mut().for_each(
+                            #[inline(always)]
+                            |x| *x = if *x > 0.0 { *x } else { slope * *x },
+                        )
+                    },
+                );
             }
-            Self::Softplus => wide(|| values.iter_mut().for_each(|x| *x = vector::softplus(*x))),
+            Self::Softplus => wide(
+                #[inline(always)]
+                || {
+                    values.iter_mut().for_each(
+                        #[inline(always)]
+                        |x| *x = vector::softplus(*x),
+                    )
+                },
+            ),
         }
     }
 
     /// Multiplies each gradient by the slope at its output y, a few at a time on all threads.
     pub(super) fn scale_in_place(self, dx: &mut [f32], y: &[f32]) {
-        dx.par_chunks_mut(4096).zip(y.par_chunks(4096)).for_each(|(dx, y)| self.scale_by_slope(dx, y));
+        let pairs = dx.par_chunks_mut(RUN).zip(y.par_chunks(RUN));
+        pairs.with_min_len(LIGHT).for_each(|(dx, y)| self.scale_by_slope(dx, y));
     }
 
     /// As [`Activation::scale_in_place`], on this thread.
     fn scale_by_slope(self, dx: &mut [f32], y: &[f32]) {
-        let pairs = dx.iter_mut().zip(y);
         match self {
             Self::Linear => {}
-            Self::Relu => wide(|| pairs.for_each(|(dx, y)| *dx = if *y > 0.0 { *dx } else { 0.0 })),
-            Self::Elu { alpha } => wide(|| pairs.for_each(|(dx, y)| *dx *= if *y > 0.0 { 1.0 } else { y + alpha })),
-            Self::Sigmoid => wide(|| pairs.for_each(|(dx, y)| *dx *= y * (1.0 - y))),
-            Self::Tanh => wide(|| pairs.for_each(|(dx, y)| *dx *= 1.0 - y * y)),
-            Self::LeakyRelu { slope } => wide(|| pairs.for_each(|(dx, y)| *dx *= if *y > 0.0 { 1.0 } else { slope })),
-            Self::Softplus => wide(|| pairs.for_each(|(dx, y)| *dx *= -vector::exp_m1(-y))),
+            #[rustfmt::skip]
+            Self::Relu => each_pair(dx, y, #[inline(always)] |dx, y| if y > 0.0 { dx } else { 0.0 }),
+            #[rustfmt::skip]
+            Self::Elu { alpha } => each_pair(dx, y, #[inline(always)] |dx, y| dx * if y > 0.0 { 1.0 } else { y + alpha }),
+            #[rustfmt::skip]
+            Self::Sigmoid => each_pair(dx, y, #[inline(always)] |dx, y| dx * (y * (1.0 - y))),
+            #[rustfmt::skip]
+            Self::Tanh => each_pair(dx, y, #[inline(always)] |dx, y| dx * (1.0 - y * y)),
+            #[rustfmt::skip]
+            Self::LeakyRelu { slope } => each_pair(dx, y, #[inline(always)] |dx, y| dx * if y > 0.0 { 1.0 } else { slope }),
+            #[rustfmt::skip]
+            Self::Softplus => each_pair(dx, y, #[inline(always)] |dx, y| dx * -vector::exp_m1(-y)),
         }
     }
 
@@ -187,6 +242,19 @@ impl Activation {
             _ => Tolerance::TRANSCENDENTAL,
         }
     }
+}
+
+/// `dx = f(dx, y)` for all pairs, in wide registers.
+#[inline(always)]
+fn each_pair(dx: &mut [f32], y: &[f32], f: impl Fn(f32, f32) -> f32) {
+    wide(
+        #[inline(always)]
+        || {
+            for (dx, y) in dx.iter_mut().zip(y) {
+                *dx = f(*dx, *y);
+            }
+        },
+    );
 }
 
 /// `y = f(x)`.
@@ -240,7 +308,8 @@ impl Op for Activate {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, kind) = (call.input(0), self.kind);
-        call.output(0).par_chunks_mut(4096).zip(x.par_chunks(4096)).for_each(|(y, x)| {
+        let pairs = call.output(0).par_chunks_mut(RUN).zip(x.par_chunks(RUN));
+        pairs.with_min_len(LIGHT).for_each(|(y, x)| {
             y.copy_from_slice(x);
             kind.apply_all(y);
         });
@@ -312,8 +381,8 @@ impl Op for ActivateBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (dy, y) = (call.input(0), call.input(1));
         let kind = self.kind;
-        let rows = dy.par_chunks(4096).zip(y.par_chunks(4096));
-        call.output(0).par_chunks_mut(4096).zip(rows).for_each(|(dx, (dy, y))| {
+        let triples = call.output(0).par_chunks_mut(RUN).zip(dy.par_chunks(RUN).zip(y.par_chunks(RUN)));
+        triples.with_min_len(LIGHT).for_each(|(dx, (dy, y))| {
             dx.copy_from_slice(dy);
             kind.scale_by_slope(dx, y);
         });

@@ -81,14 +81,18 @@ impl Op for Adam {
         let (c1, c2) = corrections(beta1, beta2, call.inputs[4]);
         let rate = call.input(5)[0] / c1;
         let root = c2.sqrt();
-        each_moment(call, |parameter, g, m, v| {
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *parameter -= match convention {
-                AdamConvention::Keras => rate * root * *m / (v.sqrt() + epsilon),
-                AdamConvention::Torch => rate * *m / (v.sqrt() / root + epsilon),
-            };
-        });
+        each_moment(
+            call,
+            #[inline(always)]
+            |parameter, g, m, v| {
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *parameter -= match convention {
+                    AdamConvention::Keras => rate * root * *m / (v.sqrt() + epsilon),
+                    AdamConvention::Torch => rate * *m / (v.sqrt() / root + epsilon),
+                };
+            },
+        );
         true
     }
 }
@@ -188,11 +192,14 @@ pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32,
         .zip(bytemuck::cast_slice_mut::<u32, f32>(m).par_chunks_mut(CHUNK))
         .zip(bytemuck::cast_slice_mut::<u32, f32>(v).par_chunks_mut(CHUNK));
     chunks.for_each(|(((parameter, gradient), m), v)| {
-        crate::cpu::vector::wide(|| {
-            for (((parameter, &g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
-                update(parameter, g, m, v);
-            }
-        });
+        crate::cpu::vector::wide(
+            #[inline(always)]
+            || {
+                for (((parameter, &g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
+                    update(parameter, g, m, v);
+                }
+            },
+        );
     });
 }
 

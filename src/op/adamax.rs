@@ -83,11 +83,15 @@ impl Op for Adamax {
         let rate = call.input(5)[0] / c1;
         let keras = convention == AdamaxConvention::Keras;
         let (inside, beside) = if keras { (0.0, epsilon) } else { (epsilon, 0.0) };
-        each_moment(call, |parameter, g, m, u| {
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *u = (beta2 * *u).max(g.abs() + inside);
-            *parameter -= rate * *m / (*u + beside);
-        });
+        each_moment(
+            call,
+            #[inline(always)]
+            |parameter, g, m, u| {
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *u = (beta2 * *u).max(g.abs() + inside);
+                *parameter -= rate * *m / (*u + beside);
+            },
+        );
         true
     }
 }

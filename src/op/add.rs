@@ -54,9 +54,13 @@ impl Op for Add {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (a, b) = (call.input(0), call.input(1));
-        for (y, (a, b)) in call.output(0).iter_mut().zip(a.iter().zip(b)) {
-            *y = a + b;
-        }
+        crate::cpu::reduce::map_pairs(
+            a,
+            b,
+            call.output(0),
+            #[inline(always)]
+            |a, b| a + b,
+        );
         true
     }
 }

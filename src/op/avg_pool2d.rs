@@ -128,7 +128,10 @@ impl Op for AvgPool2d {
                 y.fill(0.0);
                 for at in inside(self.window, [height, width], oy, ox) {
                     let x = &picture[at * channels..][..channels];
-                    wide(|| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+                    wide(
+                        #[inline(always)]
+                        || y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+                    );
                 }
                 let n = divisor(self.window, self.count_padding, [height, width], oy, ox) as f32;
                 y.iter_mut().for_each(|y| *y /= n);
@@ -217,7 +220,10 @@ impl Op for AvgPool2dBackward {
                 let n = divisor(window, count_padding, [height, width], oy, ox) as f32;
                 for at in inside(window, [height, width], oy, ox) {
                     let dx = &mut dx[at * channels..][..channels];
-                    wide(|| dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy / n));
+                    wide(
+                        #[inline(always)]
+                        || dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy / n),
+                    );
                 }
             }
         });

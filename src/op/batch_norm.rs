@@ -4,6 +4,8 @@ use super::conv2d::reals;
 use super::moments::{SHAPES, by_element_and_by_quad, chunk_len, infer_channels};
 use super::sum_rows::{matrix, split_rows};
 use super::{Activation, Case, Moments, MovingAverage, activation, conv_kernels, expect_inputs, expect_same};
+use crate::cpu::reduce::{LIGHT, RUN};
+use crate::cpu::scratch;
 use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
@@ -137,17 +139,24 @@ impl Op for BatchNorm {
     fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let [_, columns] = matrix(&signature.inputs[0]);
         let (x, bias, mean) = (call.input(0), call.input(2), call.input(3));
-        let scale = scales(call.input(1), call.input(4), self.epsilon);
-        let chunk = chunk_len(columns);
-        call.output(0).par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(y, x)| {
-            wide(|| {
-                for (y, x) in y.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
-                    for (c, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                        *y = scale[c] * (x - mean[c]) + bias[c];
-                    }
-                }
+        let (weight, variance) = (call.input(1), call.input(4));
+        scratch::with(|scratch| {
+            let scale = scales(weight, variance, self.epsilon, scratch.floats.first(columns));
+            let chunk = chunk_len(columns);
+            let pairs = call.output(0).par_chunks_mut(chunk).zip(x.par_chunks(chunk));
+            pairs.with_min_len(LIGHT).for_each(|(y, x)| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (y, x) in y.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
+                            for ((((y, x), scale), mean), bias) in y.iter_mut().zip(x).zip(scale).zip(mean).zip(bias) {
+                                *y = scale * (x - mean) + bias;
+                            }
+                        }
+                    },
+                );
+                self.activation.apply_all(y);
             });
-            self.activation.apply_all(y);
         });
         true
     }
@@ -183,8 +192,11 @@ impl Op for BatchNorm {
 const ROUNDINGS: usize = 9;
 
 /// weight / sqrt(variance + epsilon).
-fn scales(weight: &[f32], variance: &[f32], epsilon: f32) -> Vec<f32> {
-    weight.iter().zip(variance).map(|(weight, variance)| weight / (variance + epsilon).sqrt()).collect()
+fn scales<'a>(weight: &[f32], variance: &[f32], epsilon: f32, scales: &'a mut [f32]) -> &'a [f32] {
+    for ((scale, weight), variance) in scales.iter_mut().zip(weight).zip(variance) {
+        *scale = weight / (variance + epsilon).sqrt();
+    }
+    scales
 }
 
 impl Op for BatchNormBackward {
@@ -218,38 +230,53 @@ impl Op for BatchNormBackward {
         let (_, run_rows) = split_rows(rows);
         let (x, dy, weight, mean) = (call.input(0), call.input(1), call.input(2), call.input(3));
         let variance = call.input(4);
-        let scale = scales(weight, variance, self.epsilon);
-        let chunk = chunk_len(columns);
-        call.output(0).par_chunks_mut(chunk).zip(dy.par_chunks(chunk)).for_each(|(dx, dy)| {
-            wide(|| {
-                for (dx, dy) in dx.chunks_exact_mut(columns).zip(dy.chunks_exact(columns)) {
-                    dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx = dy * scale);
-                }
-            });
-        });
-        let pairs = x.par_chunks(run_rows * columns).zip(dy.par_chunks(run_rows * columns));
-        let runs: Vec<Vec<[f32; 2]>> = pairs
-            .map(|(x, dy)| {
-                let mut sums = vec![[0.0; 2]; columns];
-                wide(|| {
-                    for (x, dy) in x.chunks_exact(columns).zip(dy.chunks_exact(columns)) {
-                        for (c, sum) in sums.iter_mut().enumerate() {
-                            *sum = [sum[0] + dy[c], sum[1] + dy[c] * (x[c] - mean[c])];
+        scratch::with(|scratch| {
+            let floats = scratch.floats.first(columns * (1 + 2 * rows.div_ceil(run_rows)));
+            let (scale, sums) = floats.split_at_mut(columns);
+            let scale = scales(weight, variance, self.epsilon, scale);
+            let chunk = chunk_len(columns);
+            let pairs = call.output(0).par_chunks_mut(chunk).zip(dy.par_chunks(chunk));
+            pairs.with_min_len(LIGHT).for_each(|(dx, dy)| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (dx, dy) in dx.chunks_exact_mut(columns).zip(dy.chunks_exact(columns)) {
+                            for ((dx, dy), scale) in dx.iter_mut().zip(dy).zip(scale) {
+                                *dx = dy * scale;
+                            }
                         }
-                    }
-                });
-                sums
-            })
-            .collect();
-        for c in 0..columns {
-            let sum = |k: usize| runs.iter().map(|run| f64::from(run[c][k])).sum::<f64>();
-            let root = 1.0 / (f64::from(variance[c]) + f64::from(self.epsilon)).sqrt();
-            let (w, dbias, dweight) = (f64::from(weight[c]), sum(0), sum(1) * root);
-            let values = [dweight, dbias, -w * root * dbias, -0.5 * w * root * root * dweight];
-            for (o, value) in values.into_iter().enumerate() {
-                call.output(1 + o)[c] = value as f32;
+                    },
+                );
+            });
+            let run = run_rows * columns;
+            let runs = sums.par_chunks_mut(2 * columns).zip(x.par_chunks(run).zip(dy.par_chunks(run)));
+            runs.with_min_len((LIGHT * RUN).div_ceil(run)).for_each(|(sums, (x, dy))| {
+                sums.fill(0.0);
+                let (of_dy, of_product) = sums.split_at_mut(columns);
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (x, dy) in x.chunks_exact(columns).zip(dy.chunks_exact(columns)) {
+                            let sums = of_dy.iter_mut().zip(of_product.iter_mut());
+                            for (((of_dy, of_product), mean), (x, dy)) in sums.zip(mean).zip(x.iter().zip(dy)) {
+                                *of_dy += dy;
+                                *of_product += dy * (x - mean);
+                            }
+                        }
+                    },
+                );
+            });
+            for c in 0..columns {
+                let sum =
+                    |k: usize| sums[k * columns + c..].iter().step_by(2 * columns).map(|&s| f64::from(s)).sum::<f64>();
+                let root = 1.0 / (f64::from(variance[c]) + f64::from(self.epsilon)).sqrt();
+                let (w, dbias, dweight) = (f64::from(weight[c]), sum(0), sum(1) * root);
+                let values = [dweight, dbias, -w * root * dbias, -0.5 * w * root * root * dweight];
+                for (o, value) in values.into_iter().enumerate() {
+                    call.output(1 + o)[c] = value as f32;
+                }
             }
-        }
+        });
         true
     }
 

@@ -54,7 +54,12 @@ impl Op for BceLogits {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
-        let sum = sum_pairs(x, target, |x, t| x.max(0.0) - x * t + softplus_tail(x));
+        let sum = sum_pairs(
+            x,
+            target,
+            #[inline(always)]
+            |x, t| x.max(0.0) - x * t + softplus_tail(x),
+        );
         call.output(0)[0] = (sum / x.len() as f64) as f32;
         true
     }
@@ -89,7 +94,13 @@ impl Op for BceLogitsBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
         let scale = call.input(2)[0] / x.len() as f32;
-        map_pairs(x, target, call.output(0), |x, t| scale * (sigmoid(x) - t));
+        map_pairs(
+            x,
+            target,
+            call.output(0),
+            #[inline(always)]
+            |x, t| scale * (sigmoid(x) - t),
+        );
         true
     }
 

@@ -2,6 +2,7 @@
 
 use super::noise::{PHILOX, infer_keyed, keyed_launch, rows_and_clock, words};
 use super::{Case, Tick, Values, expect_inputs};
+use crate::cpu::noise::Stream;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Shader, Target, Variant};
@@ -78,14 +79,13 @@ impl Op for Dropout {
         let (x, rows, clock) = (call.input(0), call.inputs[1], call.inputs[2]);
         let elements = (x.len() / rows.len().max(1)).max(1);
         let scale = 1.0 / (1.0 - self.rate);
-        let samples = x.par_chunks(elements).zip(rows);
-        call.output(0).par_chunks_mut(elements).zip(samples).for_each(|(y, (x, &row))| {
-            for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-                let bits = words(self.seed, self.stream, clock, row, quad);
-                for ((y, x), bits) in y.iter_mut().zip(x).zip(bits) {
+        let samples = call.output(0).par_chunks_mut(elements).zip(x.par_chunks(elements)).zip(rows);
+        samples.with_min_len(4096 / elements).for_each(|((y, x), &row)| {
+            Stream::new([self.seed, self.stream], clock, row).each(elements, |first, words| {
+                for ((y, x), &bits) in y[first..].iter_mut().zip(&x[first..]).zip(words) {
                     *y = if self.keeps(bits) { x * scale } else { 0.0 };
                 }
-            }
+            });
         });
         true
     }

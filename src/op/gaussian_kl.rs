@@ -2,6 +2,7 @@
 
 use super::mse::{infer_loss, loss_variant_scaled};
 use super::{Case, Values, conv2d::reals, expect_inputs, expect_same};
+use crate::cpu::vector::exp_m1;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -65,7 +66,12 @@ impl Op for GaussianKl {
 
     fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (mean, logarithm) = (call.input(0), call.input(1));
-        let sum = crate::cpu::reduce::sum_pairs(mean, logarithm, |m, l| 0.5 * (m * m + (l.exp() - 1.0 - l)));
+        let sum = crate::cpu::reduce::sum_pairs(
+            mean,
+            logarithm,
+            #[inline(always)]
+            |m, l| 0.5 * (m * m + (exp_m1(l) - l)),
+        );
         call.output(0)[0] = (f64::from(self.weight) * sum / batch(&signature.inputs[0]) as f64) as f32;
         true
     }

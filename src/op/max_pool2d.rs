@@ -63,15 +63,28 @@ impl MaxPool2d {
 }
 
 impl MaxPool2d {
-    /// Pools one picture (height, width, channels).
-    pub(crate) fn compute_picture(&self, x: &[f32], extents: [usize; 3], y: &mut [f32], argmax: &mut [u32]) {
-        let row_len = (self.output[1] * extents[2]).max(1);
-        for (oy, (y, argmax)) in y.chunks_mut(row_len).zip(argmax.chunks_mut(row_len)).enumerate() {
-            self.compute_row(x, extents, oy, y, argmax);
-        }
+    /// Pools pictures (B, height, width, channels), row by row on all threads.
+    pub(crate) fn compute_pictures(
+        &self,
+        x: &[f32],
+        [_, height, width, channels]: [usize; 4],
+        y: &mut [f32],
+        argmax: &mut [u32],
+    ) {
+        let row_len = (self.output[1] * channels).max(1);
+        let plane_len = height * width * channels;
+        y.par_chunks_mut(row_len).zip(argmax.par_chunks_mut(row_len)).enumerate().for_each(|(row, (y, argmax))| {
+            let (b, oy) = (row / self.output[0], row % self.output[0]);
+            let plane = &x[b * plane_len..][..plane_len];
+            wide(
+                #[inline(always)]
+                || self.compute_row(plane, [height, width, channels], oy, y, argmax),
+            );
+        });
     }
 
     /// One row of windows of a picture.
+    #[inline(always)]
     fn compute_row(
         &self,
         x: &[f32],
@@ -93,7 +106,7 @@ impl MaxPool2d {
                     argmax.fill(at as u32);
                     first = false;
                 } else {
-                    wide(|| keep_larger(y, argmax, x, at as u32));
+                    keep_larger(y, argmax, x, at as u32);
                 }
             }
         }
@@ -165,16 +178,9 @@ impl Op for MaxPool2d {
     }
 
     fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
-        let [_, height, width, channels] = extents(&signature.inputs[0]);
-        let [_, _, out_w, _] = extents(&signature.outputs[0]);
         let x = call.input(0);
         let [y, argmax] = &mut *call.outputs else { return false };
-        let rows = bytemuck::cast_slice_mut::<u32, f32>(y).par_chunks_mut(out_w * channels);
-        rows.zip(argmax.par_chunks_mut(out_w * channels)).enumerate().for_each(|(row, (y, argmax))| {
-            let (b, oy) = (row / self.output[0], row % self.output[0]);
-            let plane = &x[b * height * width * channels..][..height * width * channels];
-            self.compute_row(plane, [height, width, channels], oy, y, argmax);
-        });
+        self.compute_pictures(x, extents(&signature.inputs[0]), bytemuck::cast_slice_mut(y), argmax);
         true
     }
 

@@ -2,6 +2,8 @@
 
 use super::sum_rows::{matrix, split_rows};
 use super::{Activation, Case, Fill, Values, conv_kernels, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use crate::cpu::reduce::{LIGHT, RUN};
+use crate::cpu::scratch;
 use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
@@ -111,27 +113,34 @@ impl Op for Moments {
         let x = call.input(0);
         // Distances from the first row in double precision: one pass, and nothing cancels that single precision held.
         let shift = &x[..columns];
-        let runs: Vec<Vec<[f64; 2]>> = x
-            .par_chunks(run_rows * columns)
-            .map(|run| {
-                let mut sums = vec![[0.0; 2]; columns];
-                wide(|| {
-                    for row in run.chunks_exact(columns) {
-                        for ((sum, x), shift) in sums.iter_mut().zip(row).zip(shift) {
-                            let d = f64::from(*x) - f64::from(*shift);
-                            *sum = [sum[0] + d, sum[1] + d * d];
+        scratch::with(|scratch| {
+            let sums = scratch.doubles.first(2 * columns * rows.div_ceil(run_rows));
+            let runs = sums.par_chunks_mut(2 * columns).zip(x.par_chunks(run_rows * columns));
+            runs.with_min_len((LIGHT * RUN).div_ceil(run_rows * columns)).for_each(|(sums, run)| {
+                sums.fill(0.0);
+                let (sum, square) = sums.split_at_mut(columns);
+                wide(
+                    #[inline(always)]
+                    || {
+                        for row in run.chunks_exact(columns) {
+                            for ((sum, square), (x, shift)) in
+                                sum.iter_mut().zip(square.iter_mut()).zip(row.iter().zip(shift))
+                            {
+                                let d = f64::from(*x) - f64::from(*shift);
+                                *sum += d;
+                                *square += d * d;
+                            }
                         }
-                    }
-                });
-                sums
-            })
-            .collect();
-        for c in 0..columns {
-            let sum = |k: usize| runs.iter().map(|run| run[c][k]).sum::<f64>() / rows as f64;
-            let (mean, square) = (sum(0), sum(1));
-            call.output(0)[c] = (f64::from(shift[c]) + mean) as f32;
-            call.output(1)[c] = (square - mean * mean).max(0.0) as f32;
-        }
+                    },
+                );
+            });
+            for c in 0..columns {
+                let sum = |k: usize| sums[k * columns + c..].iter().step_by(2 * columns).sum::<f64>() / rows as f64;
+                let (mean, square) = (sum(0), sum(1));
+                call.output(0)[c] = (f64::from(shift[c]) + mean) as f32;
+                call.output(1)[c] = (square - mean * mean).max(0.0) as f32;
+            }
+        });
         true
     }
 
@@ -202,14 +211,19 @@ impl Op for MomentsBackward {
         let (x, mean, dmean, dvariance) = (call.input(0), call.input(1), call.input(2), call.input(3));
         let scale = 1.0 / rows as f32;
         let chunk = chunk_len(columns);
-        call.output(0).par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(dx, x)| {
-            wide(|| {
-                for (dx, x) in dx.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
-                    for (c, (dx, x)) in dx.iter_mut().zip(x).enumerate() {
-                        *dx = (dmean[c] + 2.0 * dvariance[c] * (x - mean[c])) * scale;
+        let pairs = call.output(0).par_chunks_mut(chunk).zip(x.par_chunks(chunk));
+        pairs.with_min_len(LIGHT).for_each(|(dx, x)| {
+            wide(
+                #[inline(always)]
+                || {
+                    for (dx, x) in dx.chunks_exact_mut(columns).zip(x.chunks_exact(columns)) {
+                        let channels = mean.iter().zip(dmean).zip(dvariance);
+                        for ((dx, x), ((mean, dmean), dvariance)) in dx.iter_mut().zip(x).zip(channels) {
+                            *dx = (dmean + 2.0 * dvariance * (x - mean)) * scale;
+                        }
                     }
-                }
-            });
+                },
+            );
         });
         true
     }

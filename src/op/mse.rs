@@ -55,7 +55,12 @@ impl Op for Mse {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
-        let sum = crate::cpu::reduce::sum_pairs(x, target, |x, t| (x - t) * (x - t));
+        let sum = crate::cpu::reduce::sum_pairs(
+            x,
+            target,
+            #[inline(always)]
+            |x, t| (x - t) * (x - t),
+        );
         call.output(0)[0] = (sum / x.len() as f64) as f32;
         true
     }
@@ -99,7 +104,13 @@ impl Op for MseBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, target) = (call.input(0), call.input(1));
         let scale = 2.0 * call.input(2)[0] / x.len() as f32;
-        crate::cpu::reduce::map_pairs(x, target, call.output(0), |x, t| scale * (x - t));
+        crate::cpu::reduce::map_pairs(
+            x,
+            target,
+            call.output(0),
+            #[inline(always)]
+            |x, t| scale * (x - t),
+        );
         true
     }
 }

@@ -140,11 +140,15 @@ impl Op for Nadam {
         let (_, correction) = corrections(beta1, beta2, call.inputs[4]);
         let root = correction.sqrt();
         let (rate, of_m, of_gradient) = (call.input(5)[0], call.input(6)[0], call.input(6)[1]);
-        each_moment(call, |parameter, g, m, v| {
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *parameter -= rate * (of_m * *m + of_gradient * g) / (v.sqrt() / root + epsilon);
-        });
+        each_moment(
+            call,
+            #[inline(always)]
+            |parameter, g, m, v| {
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                *parameter -= rate * (of_m * *m + of_gradient * g) / (v.sqrt() / root + epsilon);
+            },
+        );
         true
     }
 }

@@ -3,6 +3,7 @@
 //! but its place. Normals by the inverse of the normal distribution function.
 
 use super::{Case, Tick, Values, expect_f32, expect_inputs, expect_same};
+use crate::cpu::noise::Stream;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, Word, linear_grid};
@@ -203,14 +204,15 @@ impl Op for GaussianNoise {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, rows, clock) = (call.input(0), call.inputs[1], call.inputs[2]);
         let elements = (x.len() / rows.len().max(1)).max(1);
-        let samples = x.par_chunks(elements).zip(rows);
-        call.output(0).par_chunks_mut(elements).zip(samples).for_each(|(y, (x, &row))| {
-            for (quad, (y, x)) in y.chunks_mut(4).zip(x.chunks(4)).enumerate() {
-                let bits = words(self.seed, self.stream, clock, row, quad);
-                for ((y, x), bits) in y.iter_mut().zip(x).zip(bits) {
-                    *y = x + self.sigma * normal_from_bits(bits);
-                }
-            }
+        let samples = call.output(0).par_chunks_mut(elements).zip(x.par_chunks(elements)).zip(rows);
+        samples.with_min_len(2048 / elements).for_each(|((y, x), &row)| {
+            y.copy_from_slice(x);
+            let stream = Stream::new([self.seed, self.stream], clock, row);
+            stream.with_normals(
+                y,
+                #[inline(always)]
+                |x, n| x + self.sigma * n,
+            );
         });
         true
     }

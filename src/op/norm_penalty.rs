@@ -1,11 +1,11 @@
 //! L1 and L2 penalties of a tensor, and their gradient.
 
 use super::{Activation, Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use crate::cpu::reduce::{map_pairs, sum_pairs};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
-use rayon::prelude::*;
 
 /// `y = l1 sum |x| + l2 sum x^2 / 2`, a scalar: weight decay, activity penalties, squared norms (l2 of 2).
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,12 @@ impl Op for NormPenalty {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (l1, half_l2) = (self.l1, 0.5 * self.l2);
         let x = call.input(0);
-        let sum = crate::cpu::reduce::sum_pairs(x, x, |x, _| (l1 + half_l2 * x.abs()) * x.abs());
+        let sum = sum_pairs(
+            x,
+            x,
+            #[inline(always)]
+            |x, _| (l1 + half_l2 * x.abs()) * x.abs(),
+        );
         call.output(0)[0] = sum as f32;
         true
     }
@@ -143,12 +148,16 @@ impl Op for NormPenaltyBackward {
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (x, dy) = (call.input(0), call.input(1)[0]);
         let Self { l1, l2 } = *self;
-        call.output(0).par_chunks_mut(16_384).zip(x.par_chunks(16_384)).for_each(|(dx, x)| {
-            for (dx, &x) in dx.iter_mut().zip(x) {
+        map_pairs(
+            x,
+            x,
+            call.output(0),
+            #[inline(always)]
+            |x, _| {
                 let sign = if x == 0.0 { 0.0 } else { x.signum() };
-                *dx = dy * (l1 * sign + l2 * x);
-            }
-        });
+                dy * (l1 * sign + l2 * x)
+            },
+        );
         true
     }
 }

@@ -2,6 +2,7 @@
 
 use super::noise::{PHILOX, infer_keyed, rows_and_clock, words};
 use super::{Case, Tick, Values, expect_inputs};
+use crate::cpu::noise::Stream;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -72,14 +73,13 @@ impl PixelNoise {
             return;
         }
         let salt = matches!(self.replaced, Replaced::SaltPepper { .. });
-        for quad in 0..(height * width).div_ceil(4) {
-            for (e, bits) in words(self.seed, self.stream, clock, row, quad).into_iter().enumerate() {
-                let pixel = quad * 4 + e;
-                if pixel < height * width && bits >> 8 < self.threshold() {
+        Stream::new([self.seed, self.stream], clock, row).each(height * width, |first, words| {
+            for (pixel, &bits) in (first..).zip(words) {
+                if bits >> 8 < self.threshold() {
                     put(pixel, if salt && bits & 1 == 1 { self.high } else { self.low });
                 }
             }
-        }
+        });
     }
 
     /// Replaces the pixels of pictures (B, height, width, channels), one for each of the data set's `rows`.

@@ -2,6 +2,8 @@
 
 use super::noise::{PHILOX, infer_keyed, keyed_launch, rows_and_clock, words};
 use super::{Case, Values, expect_inputs, expect_same, normal_from_bits};
+use crate::cpu::noise::Stream;
+use crate::cpu::vector::{exp, wide};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Shader, Target, Tolerance, Variant};
@@ -36,6 +38,18 @@ fn normals(seed: u32, stream: u32, rows: &[u32], clock: &[u32], elements: usize)
         quads.take(elements).map(normal_from_bits)
     };
     rows.iter().flat_map(of_row).collect()
+}
+
+/// The same on the CPU executor, written to `n`.
+fn draw(seed: u32, stream: u32, rows: &[u32], clock: &[u32], n: &mut [f32]) {
+    let elements = (n.len() / rows.len().max(1)).max(1);
+    for (n, &row) in n.chunks_mut(elements).zip(rows) {
+        Stream::new([seed, stream], clock, row).with_normals(
+            n,
+            #[inline(always)]
+            |_, normal| normal,
+        );
+    }
 }
 
 fn infer(op: &str, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
@@ -82,10 +96,15 @@ impl Op for Reparameterise {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (mean, logarithm, rows) = (call.input(0), call.input(1), call.inputs[2]);
-        let n = normals(self.seed, self.stream, rows, call.inputs[3], mean.len() / rows.len().max(1));
-        for (i, z) in call.output(0).iter_mut().enumerate() {
-            *z = mean[i] + (0.5 * logarithm[i]).exp() * n[i];
-        }
+        draw(self.seed, self.stream, rows, call.inputs[3], call.output(0));
+        wide(
+            #[inline(always)]
+            || {
+                for ((z, mean), logarithm) in call.output(0).iter_mut().zip(mean).zip(logarithm) {
+                    *z = mean + exp(0.5 * logarithm) * *z;
+                }
+            },
+        );
         true
     }
 
@@ -119,10 +138,15 @@ impl Op for ReparameteriseBackward {
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
         let (dz, logarithm, rows) = (call.input(0), call.input(1), call.inputs[2]);
-        let n = normals(self.seed, self.stream, rows, call.inputs[3], dz.len() / rows.len().max(1));
-        for (i, d) in call.output(0).iter_mut().enumerate() {
-            *d = 0.5 * dz[i] * n[i] * (0.5 * logarithm[i]).exp();
-        }
+        draw(self.seed, self.stream, rows, call.inputs[3], call.output(0));
+        wide(
+            #[inline(always)]
+            || {
+                for ((d, dz), logarithm) in call.output(0).iter_mut().zip(dz).zip(logarithm) {
+                    *d = 0.5 * dz * *d * exp(0.5 * logarithm);
+                }
+            },
+        );
         true
     }
 

@@ -103,12 +103,15 @@ impl Op for RmsProp {
         let (inside, beside) = if convention.inside() { (epsilon, 0.0) } else { (0.0, epsilon) };
         let [parameter, s] = &mut *call.outputs else { return false };
         let (parameter, s) = (bytemuck::cast_slice_mut::<u32, f32>(parameter), bytemuck::cast_slice_mut::<u32, f32>(s));
-        crate::cpu::vector::wide(|| {
-            for ((parameter, s), g) in parameter.iter_mut().zip(s).zip(gradient) {
-                *s = rho * *s + (1.0 - rho) * g * g;
-                *parameter -= rate * g / ((*s + inside).sqrt() + beside);
-            }
-        });
+        crate::cpu::vector::wide(
+            #[inline(always)]
+            || {
+                for ((parameter, s), g) in parameter.iter_mut().zip(s).zip(gradient) {
+                    *s = rho * *s + (1.0 - rho) * g * g;
+                    *parameter -= rate * g / ((*s + inside).sqrt() + beside);
+                }
+            },
+        );
         true
     }
 }

@@ -195,14 +195,25 @@ impl<R: Rule> Op for Several<R> {
     }
 
     fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        // On the stack: a step allocates nothing.
+        const MOST: usize = 8;
         let parts = Parts::of(self.tensors, signature);
-        call.outputs.chunks_mut(parts.outputs).enumerate().all(|(k, outputs)| {
-            let types = parts.inputs(signature.inputs, k);
-            let output_types = &signature.outputs[k * parts.outputs..(k + 1) * parts.outputs];
-            let inputs = parts.inputs(call.inputs, k);
-            let mut outputs: Vec<&mut [u32]> = outputs.iter_mut().map(|words| &mut **words).collect();
-            let signature = Signature { inputs: &types, outputs: output_types };
-            self.rule.compute(&signature, &mut CpuCall { inputs: &inputs, outputs: &mut outputs })
+        let shared = &call.inputs[self.tensors * parts.own..];
+        if parts.own + shared.len() > MOST || parts.outputs > MOST {
+            return false;
+        }
+        call.outputs.chunks_mut(parts.outputs).enumerate().all(|(k, words)| {
+            let own = k * parts.own..(k + 1) * parts.own;
+            let mut inputs: [&[u32]; MOST] = [&[]; MOST];
+            inputs[..parts.own].copy_from_slice(&call.inputs[own.clone()]);
+            inputs[parts.own..parts.own + shared.len()].copy_from_slice(shared);
+            let mut outputs: [&mut [u32]; MOST] = std::array::from_fn(|_| -> &mut [u32] { &mut [] });
+            outputs.iter_mut().zip(words).for_each(|(output, words)| *output = words);
+            // Types of a tensor's own inputs: those of what all share say nothing that a rule asks for.
+            let outputs_of = k * parts.outputs..(k + 1) * parts.outputs;
+            let signature = Signature { inputs: &signature.inputs[own], outputs: &signature.outputs[outputs_of] };
+            let inputs = &inputs[..parts.own + shared.len()];
+            self.rule.compute(&signature, &mut CpuCall { inputs, outputs: &mut outputs[..parts.outputs] })
         })
     }
 

@@ -114,20 +114,26 @@ impl Op for Sgd {
         let (gradient, rate) = (call.input(1), call.input(call.inputs.len() - 1)[0]);
         let parameter = |words| bytemuck::cast_slice_mut::<u32, f32>(words);
         match &mut *call.outputs {
-            [theta] => crate::cpu::vector::wide(|| {
-                parameter(theta).iter_mut().zip(gradient).for_each(|(theta, g)| *theta -= rate * g);
-            }),
-            [theta, m] => crate::cpu::vector::wide(|| {
-                // In Keras's form the rate is inside m, in PyTorch's it stands before it.
-                let keras = self.convention == SgdConvention::Keras;
-                let (inner, outer) = if keras { (-rate, 1.0) } else { (1.0, -rate) };
-                let ahead = if self.nesterov { self.momentum } else { 1.0 };
-                let now = if self.nesterov { inner } else { 0.0 };
-                for ((theta, m), &g) in parameter(theta).iter_mut().zip(parameter(m)).zip(gradient) {
-                    *m = self.momentum * *m + inner * g;
-                    *theta += outer * (ahead * *m + now * g);
-                }
-            }),
+            [theta] => crate::cpu::vector::wide(
+                #[inline(always)]
+                || {
+                    parameter(theta).iter_mut().zip(gradient).for_each(|(theta, g)| *theta -= rate * g);
+                },
+            ),
+            [theta, m] => crate::cpu::vector::wide(
+                #[inline(always)]
+                || {
+                    // In Keras's form the rate is inside m, in PyTorch's it stands before it.
+                    let keras = self.convention == SgdConvention::Keras;
+                    let (inner, outer) = if keras { (-rate, 1.0) } else { (1.0, -rate) };
+                    let ahead = if self.nesterov { self.momentum } else { 1.0 };
+                    let now = if self.nesterov { inner } else { 0.0 };
+                    for ((theta, m), &g) in parameter(theta).iter_mut().zip(parameter(m)).zip(gradient) {
+                        *m = self.momentum * *m + inner * g;
+                        *theta += outer * (ahead * *m + now * g);
+                    }
+                },
+            ),
             _ => return false,
         }
         true

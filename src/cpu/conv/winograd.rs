@@ -1,0 +1,355 @@
+//! Convolutions of 3x3 taps and stride one by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, “Fast
+//! algorithms for convolutional neural networks”, 2016): tiles of 4x4 inputs and the kernel are each transformed by a few
+//! additions, their element-wise products summed over channels as sixteen matrix products, and the sums transformed into
+//! tiles of 2x2 outputs. That takes 16 products where the definition takes 36.
+
+use super::Axis;
+use super::sweep::{Sweep, Weights};
+use crate::cpu::scratch::{self, Scratch};
+use crate::cpu::tile::{Left, Product, Run};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Products per tile and input channel.
+const POINTS: usize = 16;
+
+/// Additions, loads and stores of both transforms for each channel of a tile, in products of the matrix units: measured
+/// on Zen 3 with AVX2, where a product takes a sixteenth of a cycle.
+const TRANSFORM: usize = 6 * POINTS;
+
+/// Floats of transformed tiles that are made at a time: 192 KB, a part of a core's second-level cache.
+const AT_A_TIME: usize = 3 << 14;
+
+/// A sweep of 3x3 taps at stride one.
+#[derive(Clone, Copy)]
+pub(super) struct Winograd {
+    sweep: Sweep,
+    /// Tiles of one picture, down and across.
+    tiles: [usize; 2],
+    /// Height and width of a picture with as many zeros around it as its tiles reach.
+    size: [usize; 2],
+    /// Rows of zeros above and columns before.
+    before: [usize; 2],
+}
+
+impl Winograd {
+    /// This sweep by minimal filtering, where that is possible and, by the products and additions of both ways, pays.
+    pub(super) fn new(sweep: Sweep) -> Option<Self> {
+        let axes = sweep.axes;
+        let [inputs, outputs] = sweep.channels;
+        let mut before = [0; 2];
+        for (before, axis) in before.iter_mut().zip(axes) {
+            let mut shifts = axis.taps(0).map(|(shift, _)| shift);
+            let first = shifts.next()?;
+            let neighbours = shifts.eq([first + 1, first + 2]);
+            if !neighbours || axis.phases() != 1 || axis.pitch() != 1 || first > 0 {
+                return None;
+            }
+            *before = first.unsigned_abs();
+        }
+        let tiles = axes.map(|axis| axis.output().div_ceil(2));
+        let size = tiles.map(|tiles| 2 * tiles + 2);
+        if (0..2).any(|i| before[i] + axes[i].input() > size[i]) {
+            return None;
+        }
+        let direct: usize = axes.map(|axis| axis.output() * axis.kernel()).iter().product::<usize>() * inputs * outputs;
+        let filtered = tiles.iter().product::<usize>() * (POINTS * inputs * outputs + TRANSFORM * (inputs + outputs));
+        // Vectors of all widths divide the input channels.
+        let pays = inputs.is_multiple_of(16) && filtered < direct;
+        pays.then_some(Self { sweep, tiles, size, before })
+    }
+
+    fn padded_len(&self) -> usize {
+        self.size[0] * self.size[1] * self.sweep.channels[0]
+    }
+
+    fn output_len(&self) -> usize {
+        self.sweep.axes.map(Axis::output).iter().product::<usize>() * self.sweep.channels[1]
+    }
+
+    /// Tiles of one picture.
+    fn count(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    /// Tiles that are transformed at a time.
+    fn block(&self) -> usize {
+        (AT_A_TIME / (POINTS * self.sweep.channels[0]) / 12 * 12).max(12)
+    }
+
+    /// As [`Sweep::run`].
+    pub(super) fn run(&self, x: &[f32], w: Weights<'_>, y: &mut [f32], finish: impl Fn(usize, &mut [f32]) + Sync) {
+        let picture = self.sweep.padded.picture_len();
+        let batch = x.len() / picture.max(1);
+        let group = self.block().div_ceil(self.count()).min(batch.div_ceil(8)).max(1);
+        self.with_transformed(w, |kernel| {
+            let groups = y.par_chunks_mut(group * self.output_len()).zip(x.par_chunks(group * picture)).enumerate();
+            groups.for_each(|(i, (y, x))| {
+                scratch::with(|scratch| self.run_group(x, kernel, y, scratch));
+                finish(i * group, y);
+            });
+        });
+    }
+
+    /// Runs `work` with the transformed kernel: for each panel sixteen matrices of input channels by the panel's columns.
+    fn with_transformed<T>(&self, w: Weights<'_>, work: impl FnOnce(&[f32]) -> T) -> T {
+        let [inputs, outputs] = self.sweep.channels;
+        let plane = inputs * self.sweep.panels.width();
+        let count = self.sweep.panels.count(outputs);
+        let Some(phase) = self.sweep.phases().next() else { return work(&[]) };
+        scratch::with(|scratch| {
+            let (packed, kernel) = scratch.floats.first(count * (9 + POINTS) * plane).split_at_mut(count * 9 * plane);
+            phase.pack(w, packed);
+            let panels = kernel.par_chunks_exact_mut(POINTS * plane).zip(packed.par_chunks_exact(9 * plane));
+            panels.for_each(|(kernel, taps)| Arch::new().dispatch(KernelTransform { taps, kernel, plane }));
+            work(kernel)
+        })
+    }
+
+    fn run_group(&self, x: &[f32], kernel: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { floats, rows, to, .. } = scratch;
+        let Sweep { channels: [inputs, outputs], panels, padded, .. } = self.sweep;
+        let pictures = x.len() / padded.picture_len().max(1);
+        let (all, width) = (pictures * self.count(), panels.width());
+        let block = self.block().min(all);
+        let lens = [pictures * self.padded_len(), POINTS * block * inputs, POINTS * block * width];
+        let (values, rest) = floats.first(lens.iter().sum()).split_at_mut(lens[0]);
+        let (tiles, sums) = rest.split_at_mut(lens[1]);
+        padded.with_zeros(self.before, self.size).fill(x, values);
+        for first in (0..all).step_by(block) {
+            let count = (all - first).min(block);
+            to.clear();
+            to.extend((first..first + count).map(|tile| self.tile_at(tile)));
+            let tiles = &mut tiles[..POINTS * count * inputs];
+            let row = self.size[1] * inputs;
+            Arch::new().dispatch(InputTransform { values, at: to, row, channels: inputs, tiles });
+            rows.clear();
+            rows.extend((0..count).map(|tile| tile * inputs));
+            to.clear();
+            to.extend((0..count).map(|tile| tile * width));
+            let sums = &mut sums[..POINTS * count * width];
+            for (panel, kernel) in kernel.chunks_exact(POINTS * inputs * width).enumerate() {
+                let matrices = kernel.chunks_exact(inputs * width).zip(tiles.chunks_exact(count * inputs));
+                for ((panel, values), y) in matrices.zip(sums.chunks_exact_mut(count * width)) {
+                    let left = Left { values, rows, runs: &[Run { at: 0, len: inputs }], step: 1 };
+                    Product { left, panels, panel, columns: width, y, to, add: false }.run();
+                }
+                let columns = width.min(outputs - panel * width);
+                let y = &mut y[panel * width..];
+                let transform =
+                    OutputTransform { sums, count, width, columns, y, at: |tile| self.outputs_at(first + tile) };
+                Arch::new().dispatch(transform);
+            }
+        }
+    }
+
+    /// Offset of a tile's first input among the padded pictures.
+    fn tile_at(&self, tile: usize) -> usize {
+        let (picture, place) = (tile / self.count(), tile % self.count());
+        let [row, column] = [place / self.tiles[1], place % self.tiles[1]].map(|at| 2 * at);
+        picture * self.padded_len() + (row * self.size[1] + column) * self.sweep.channels[0]
+    }
+
+    /// Offsets of a tile's four outputs, none for those beyond the picture.
+    fn outputs_at(&self, tile: usize) -> [Option<usize>; 4] {
+        let (picture, place) = (tile / self.count(), tile % self.count());
+        let [row, column] = [place / self.tiles[1], place % self.tiles[1]].map(|at| 2 * at);
+        let [height, width] = self.sweep.axes.map(Axis::output);
+        [0, 1, 2, 3].map(|i| {
+            let (y, x) = (row + i / 2, column + i % 2);
+            (y < height && x < width).then_some(((picture * height + y) * width + x) * self.sweep.channels[1])
+        })
+    }
+}
+
+/// U = G g G^T for each element of a plane, G = (1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1).
+struct KernelTransform<'a> {
+    /// Nine planes.
+    taps: &'a [f32],
+    /// Sixteen.
+    kernel: &'a mut [f32],
+    plane: usize,
+}
+
+impl WithSimd for KernelTransform<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { taps, kernel, plane } = self;
+        assert!(taps.len() >= 9 * plane && kernel.len() >= POINTS * plane && plane.is_multiple_of(S::F32_LANES));
+        let half = simd.splat_f32s(0.5);
+        let zero = simd.splat_f32s(0.0);
+        for at in (0..plane).step_by(S::F32_LANES) {
+            let mut halfway = [[zero; 3]; 4];
+            for j in 0..3 {
+                // SAFETY: a vector at `at` lies in a plane, as asserted.
+                let g = unsafe {
+                    [0, 1, 2].map(
+                        #[inline(always)]
+                        |i| load::<S>(taps, (3 * i + j) * plane + at),
+                    )
+                };
+                let t = kernel_points(simd, g, half);
+                for i in 0..4 {
+                    halfway[i][j] = t[i];
+                }
+            }
+            for i in 0..4 {
+                let u = kernel_points(simd, halfway[i], half);
+                for j in 0..4 {
+                    // SAFETY: as above.
+                    unsafe { store::<S>(kernel, (4 * i + j) * plane + at, u[j]) };
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn kernel_points<S: Simd>(simd: S, g: [S::f32s; 3], half: S::f32s) -> [S::f32s; 4] {
+    let ends = simd.mul_f32s(half, simd.add_f32s(g[0], g[2]));
+    let middle = simd.mul_f32s(half, g[1]);
+    [g[0], simd.add_f32s(ends, middle), simd.sub_f32s(ends, middle), g[2]]
+}
+
+/// V = B^T d B for each channel of each tile, B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1).
+struct InputTransform<'a> {
+    values: &'a [f32],
+    /// Offset of each tile's first pixel.
+    at: &'a [usize],
+    /// Floats of a row of pixels.
+    row: usize,
+    channels: usize,
+    /// Sixteen matrices of tiles by channels.
+    tiles: &'a mut [f32],
+}
+
+impl WithSimd for InputTransform<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { values, at, row, channels, tiles } = self;
+        let plane = at.len() * channels;
+        let last = at.iter().max().map_or(0, |at| at + 3 * row + 4 * channels);
+        assert!(last <= values.len() && tiles.len() >= POINTS * plane && channels.is_multiple_of(S::F32_LANES));
+        let zero = simd.splat_f32s(0.0);
+        for (tile, &at) in at.iter().enumerate() {
+            for c in (0..channels).step_by(S::F32_LANES) {
+                let mut halfway = [[zero; 4]; 4];
+                for j in 0..4 {
+                    // SAFETY: the tile's last pixel is inside, as asserted.
+                    let d = unsafe {
+                        [0, 1, 2, 3].map(
+                            #[inline(always)]
+                            |i| load::<S>(values, at + i * row + j * channels + c),
+                        )
+                    };
+                    let t = input_points(simd, d);
+                    for i in 0..4 {
+                        halfway[i][j] = t[i];
+                    }
+                }
+                for i in 0..4 {
+                    let v = input_points(simd, halfway[i]);
+                    for j in 0..4 {
+                        // SAFETY: a vector of the tile's channels lies in each matrix, as asserted.
+                        unsafe { store::<S>(tiles, (4 * i + j) * plane + tile * channels + c, v[j]) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn input_points<S: Simd>(simd: S, d: [S::f32s; 4]) -> [S::f32s; 4] {
+    [simd.sub_f32s(d[0], d[2]), simd.add_f32s(d[1], d[2]), simd.sub_f32s(d[2], d[1]), simd.sub_f32s(d[1], d[3])]
+}
+
+/// Y = A^T M A for each column of each tile, A^T = (1 1 1 0; 0 1 -1 -1).
+struct OutputTransform<'a, F> {
+    /// Sixteen matrices of tiles by the panel's columns.
+    sums: &'a [f32],
+    count: usize,
+    width: usize,
+    /// Columns that count.
+    columns: usize,
+    y: &'a mut [f32],
+    /// Offsets of a tile's outputs.
+    at: F,
+}
+
+impl<F: Fn(usize) -> [Option<usize>; 4]> WithSimd for OutputTransform<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sums, count, width, columns, y, at } = self;
+        let plane = count * width;
+        assert!(sums.len() >= POINTS * plane && width.is_multiple_of(S::F32_LANES) && columns <= width);
+        let zero = simd.splat_f32s(0.0);
+        for tile in 0..count {
+            let places = at(tile);
+            assert!(places.iter().flatten().all(|at| at + columns <= y.len()));
+            for c in (0..columns).step_by(S::F32_LANES) {
+                let mut halfway = [[zero; 4]; 2];
+                for j in 0..4 {
+                    let from = tile * width + c;
+                    // SAFETY: a vector of the tile's columns lies in each matrix, as asserted.
+                    let m = unsafe {
+                        [0, 1, 2, 3].map(
+                            #[inline(always)]
+                            |i| load::<S>(sums, (4 * i + j) * plane + from),
+                        )
+                    };
+                    let t = output_points(simd, m);
+                    for i in 0..2 {
+                        halfway[i][j] = t[i];
+                    }
+                }
+                for i in 0..2 {
+                    let outputs = output_points(simd, halfway[i]);
+                    for j in 0..2 {
+                        let Some(at) = places[2 * i + j] else { continue };
+                        if c + S::F32_LANES <= columns {
+                            // SAFETY: the columns from the place on lie in y, as asserted.
+                            unsafe { store::<S>(y, at + c, outputs[j]) };
+                        } else {
+                            let mut last = [0f32; 16];
+                            // SAFETY: no vector is longer than 16 floats.
+                            unsafe { store::<S>(&mut last, 0, outputs[j]) };
+                            y[at + c..at + columns].copy_from_slice(&last[..columns - c]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn output_points<S: Simd>(simd: S, m: [S::f32s; 4]) -> [S::f32s; 2] {
+    [simd.add_f32s(simd.add_f32s(m[0], m[1]), m[2]), simd.sub_f32s(simd.sub_f32s(m[1], m[2]), m[3])]
+}
+
+/// A vector of neighbouring floats.
+///
+/// # Safety
+/// They must lie in `values`.
+#[inline(always)]
+unsafe fn load<S: Simd>(values: &[f32], at: usize) -> S::f32s {
+    // SAFETY: the caller's.
+    unsafe { values.as_ptr().add(at).cast::<S::f32s>().read_unaligned() }
+}
+
+/// Writes a vector of neighbouring floats.
+///
+/// # Safety
+/// They must lie in `values`.
+#[inline(always)]
+unsafe fn store<S: Simd>(values: &mut [f32], at: usize, vector: S::f32s) {
+    // SAFETY: the caller's.
+    unsafe { values.as_mut_ptr().add(at).cast::<S::f32s>().write_unaligned(vector) };
+}

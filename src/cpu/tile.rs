@@ -1,0 +1,255 @@
+//! Products of matrices whose left side lies scattered in memory: a tile of rows by a panel of columns at a time,
+//! its sums in registers from the first product to the last. The left side is read where it is, each row at an offset
+//! of its own and its columns in runs, so that the windows of a convolution need not be copied out first (implicit
+//! GEMM). The right side is packed into panels once and read many times.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Neighbouring columns of the left matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Floats from a row's first value to the first of these.
+    pub(crate) at: usize,
+    /// How many.
+    pub(crate) len: usize,
+}
+
+/// The left matrix: element (i, k) is `values[rows[i] + run.at + step * j]`, where k is the j-th column of a run, the
+/// runs counted through.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) rows: &'a [usize],
+    pub(crate) runs: &'a [Run],
+    pub(crate) step: usize,
+}
+
+impl Left<'_> {
+    fn depth(&self) -> usize {
+        self.runs.iter().map(|run| run.len).sum()
+    }
+
+    /// One past the furthest float from a row's first value.
+    fn reach(&self) -> usize {
+        let last = |run: &Run| run.len.checked_sub(1).map_or(0, |last| run.at + last * self.step + 1);
+        self.runs.iter().map(last).max().unwrap_or(0)
+    }
+}
+
+/// Most columns of a panel: two vectors of AVX-512.
+const WIDEST: usize = 32;
+
+/// How a right matrix is cut into panels of columns, as wide as this processor's registers hold sums for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panels {
+    width: usize,
+}
+
+impl Panels {
+    /// The panels for a right matrix of so many columns.
+    pub(crate) fn new(columns: usize) -> Self {
+        struct Lanes;
+        impl WithSimd for Lanes {
+            type Output = usize;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> usize {
+                S::F32_LANES
+            }
+        }
+        let widest = if Arch::new().dispatch(Lanes) == 16 { WIDEST } else { 16 };
+        // Half a panel where more would stay empty: 2 vectors of sums hide the latency of fewer products.
+        Self { width: if columns <= widest / 2 { widest / 2 } else { widest } }
+    }
+
+    /// Columns of a panel.
+    pub(crate) fn width(self) -> usize {
+        self.width
+    }
+
+    /// Panels for this many columns.
+    pub(crate) fn count(self, columns: usize) -> usize {
+        columns.div_ceil(self.width)
+    }
+
+    /// Floats of a packed matrix.
+    pub(crate) fn floats(self, depth: usize, columns: usize) -> usize {
+        self.count(columns) * self.width * depth
+    }
+
+    /// The first column and the values of each panel.
+    pub(crate) fn each(self, packed: &[f32], depth: usize) -> impl Iterator<Item = (usize, &[f32])> {
+        let chunks = packed.chunks_exact((self.width * depth).max(1));
+        chunks.enumerate().map(move |(i, panel)| (i * self.width, panel))
+    }
+
+    /// Copies a row of a panel, the columns that are missing filled up with zeros.
+    pub(crate) fn copy_row(self, values: &[f32], row: &mut [f32]) {
+        let columns = self.width.min(values.len());
+        row[..columns].copy_from_slice(&values[..columns]);
+        row[columns..].fill(0.0);
+    }
+
+    /// Copies a panel of `columns` columns from a matrix whose rows, one for each of the panel's, are `stride` floats
+    /// apart.
+    pub(crate) fn copy_rows(self, values: &[f32], stride: usize, columns: usize, panel: &mut [f32]) {
+        for (i, row) in panel.chunks_exact_mut(self.width).enumerate() {
+            self.copy_row(&values[i * stride..][..columns], row);
+        }
+    }
+
+    /// Copies a panel of `columns` columns from a matrix whose columns are stored one after the other, `stride` floats
+    /// apart.
+    pub(crate) fn copy_columns(self, values: &[f32], stride: usize, columns: usize, panel: &mut [f32]) {
+        if columns < self.width {
+            panel.fill(0.0);
+        }
+        // Eight columns at a time, whose eight floats of a row of the panel lie side by side.
+        for first in (0..columns).step_by(8) {
+            let width = (columns - first).min(8);
+            for (k, row) in panel.chunks_exact_mut(self.width).enumerate() {
+                for (j, place) in row[first..first + width].iter_mut().enumerate() {
+                    *place = values[(first + j) * stride + k];
+                }
+            }
+        }
+    }
+}
+
+/// `y[to[i] + j] (+)= sum over k of left[i, k] right[k, j]` for the columns j of one packed panel.
+pub(crate) struct Product<'a> {
+    pub(crate) left: Left<'a>,
+    pub(crate) panels: Panels,
+    /// For each k its columns side by side.
+    pub(crate) panel: &'a [f32],
+    /// Columns of the panel that count.
+    pub(crate) columns: usize,
+    pub(crate) y: &'a mut [f32],
+    /// Where each row's sums begin in y.
+    pub(crate) to: &'a [usize],
+    /// Whether the sums are added to what stands there.
+    pub(crate) add: bool,
+}
+
+impl Product<'_> {
+    pub(crate) fn run(self) {
+        let Some(furthest) = self.left.rows.iter().max() else { return };
+        assert!(furthest + self.left.reach() <= self.left.values.len(), "a left row ends outside");
+        assert!(self.left.depth() * self.panels.width <= self.panel.len(), "a short panel");
+        assert!(self.columns <= self.panels.width && self.left.rows.len() == self.to.len());
+        assert!(self.to.iter().all(|to| to + self.columns <= self.y.len()), "a row of y ends outside");
+        Arch::new().dispatch(self);
+    }
+
+    /// All tiles of M rows and V vectors; a last tile that is short computes its last row again.
+    ///
+    /// # Safety
+    /// As `run` asserts.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const M: usize, const V: usize>(self, simd: S) {
+        let whole = self.columns == V * S::F32_LANES;
+        for (from, to) in self.left.rows.chunks(M).zip(self.to.chunks(M)) {
+            let mut rows = [from[from.len() - 1]; M];
+            rows[..from.len()].copy_from_slice(from);
+            // SAFETY: the caller's, and every row is one of the left matrix.
+            let sums = unsafe { sum_tile::<S, M, V>(simd, &self.left, &rows, self.panel.as_ptr()) };
+            if let (true, Ok(to)) = (whole, <&[usize; M]>::try_from(to)) {
+                // SAFETY: the caller's.
+                unsafe { store_tile::<S, M, V>(simd, &sums, self.y.as_mut_ptr(), to, self.add) };
+                continue;
+            }
+            let mut tile = [[0f32; WIDEST]; M];
+            for m in 0..M {
+                for v in 0..V {
+                    // SAFETY: V vectors are at most WIDEST floats.
+                    unsafe { tile[m].as_mut_ptr().cast::<S::f32s>().add(v).write_unaligned(sums[m][v]) };
+                }
+            }
+            for (sums, &to) in tile.iter().zip(to) {
+                for (y, sum) in self.y[to..to + self.columns].iter_mut().zip(sums) {
+                    *y = if self.add { *y + sum } else { *sum };
+                }
+            }
+        }
+    }
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // SAFETY: `run` asserted
+        unsafe {
+            match (S::F32_LANES, self.panels.width) {
+                (16, 32) => self.tiles::<S, 12, 2>(simd),
+                (16, _) => self.tiles::<S, 12, 1>(simd),
+                (8, 16) => self.tiles::<S, 6, 2>(simd),
+                (8, _) => self.tiles::<S, 12, 1>(simd),
+                (4, 16) => self.tiles::<S, 6, 4>(simd),
+                (4, _) => self.tiles::<S, 8, 2>(simd),
+                (_, 16) => self.tiles::<S, 1, 16>(simd),
+                _ => self.tiles::<S, 1, 8>(simd),
+            }
+        }
+    }
+}
+
+/// The sums of a tile.
+///
+/// # Safety
+/// Every row must have all the left matrix's runs inside its values, and the panel a row of V vectors for each column
+/// of the runs.
+#[inline(always)]
+unsafe fn sum_tile<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    left: &Left<'_>,
+    rows: &[usize; M],
+    panel: *const f32,
+) -> [[S::f32s; V]; M] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; M];
+    let mut right = panel.cast::<S::f32s>();
+    for run in left.runs {
+        let mut a = left.values.as_ptr().wrapping_add(run.at);
+        for _ in 0..run.len {
+            let mut columns = [simd.splat_f32s(0.0); V];
+            for v in 0..V {
+                // SAFETY: the caller's.
+                columns[v] = unsafe { right.add(v).read_unaligned() };
+            }
+            for m in 0..M {
+                // SAFETY: the caller's.
+                let x = simd.splat_f32s(unsafe { *a.add(rows[m]) });
+                for v in 0..V {
+                    sums[m][v] = simd.mul_add_e_f32s(x, columns[v], sums[m][v]);
+                }
+            }
+            right = right.wrapping_add(V);
+            a = a.wrapping_add(left.step);
+        }
+    }
+    sums
+}
+
+/// Puts the sums of a whole tile in their places.
+///
+/// # Safety
+/// V vectors must fit in y from each place on.
+#[inline(always)]
+unsafe fn store_tile<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    sums: &[[S::f32s; V]; M],
+    y: *mut f32,
+    to: &[usize; M],
+    add: bool,
+) {
+    for m in 0..M {
+        for v in 0..V {
+            // SAFETY: the caller's.
+            unsafe {
+                let y = y.add(to[m]).cast::<S::f32s>().add(v);
+                y.write_unaligned(if add { simd.add_f32s(sums[m][v], y.read_unaligned()) } else { sums[m][v] });
+            }
+        }
+    }
+}
