@@ -2,6 +2,7 @@
 // positions of the run; the runs are added afterwards, in order. NHWC, any window, any number of channels. One workgroup
 // of 256: 64 rows (tap, ci) x 64 output channels of one run, 4 x 4 per invocation, over slices of 16 positions staged in
 // workgroup memory (2 x 64 x 16 reals = 8 KiB). Loads are guarded: what lies outside is zero.
+// Joined with weight_grad_load.wgsl or weight_grad_load_unpooled.wgsl.
 // Where BIASED, each run has one more row: the sums of dy itself, the gradient of the bias.
 const BIASED: bool = false;
 
@@ -13,7 +14,6 @@ struct Parameters {
 }
 @group(0) @binding(0) var<uniform> p: Parameters;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dw: array<f32>;
 
 // Positions outermost and 16 quads of neighbouring rows or channels within.
@@ -38,12 +38,6 @@ fn load_x(s: Source, sample: u32, origin: vec2<u32>, valid: bool) -> f32 {
     if (valid & (s.channel != NONE) & (row < p.in_h) & (column < p.in_w)) {
         value = x[((sample * p.in_h + row) * p.in_w + column) * p.in_c + s.channel];
     }
-    return value;
-}
-
-fn load_dy(position: u32, channel: u32, valid: bool) -> f32 {
-    var value = 0.0;
-    if (valid & (channel < p.out_c)) { value = dy[position * p.out_c + channel]; }
     return value;
 }
 

@@ -1,27 +1,15 @@
 // Convolution or transposed convolution with bias and activation as an implicit matrix product, for GPUs:
-// y[position, co] = activate(bias[co] + sum over taps and ci of x w). NHWC. Joined with activation.wgsl and
-// conv_positions.wgsl. One workgroup of 256: 64 positions x 64 channels, 4 x 4 per invocation, over slices of 16 of the
+// y[position, co] = activate(bias[co] + sum over taps and ci of x w). NHWC. Joined with activation.wgsl,
+// conv_positions.wgsl, conv_load.wgsl or conv_load_unpooled.wgsl, and conv_store.wgsl or conv_store_pooled.wgsl. One workgroup of 256: 64 positions x 64 channels, 4 x 4 per invocation, over slices of 16 of the
 // (tap, ci) extent staged in workgroup memory (2 x 64 x 16 reals = 8 KiB). Loads are guarded: what lies outside is zero.
 // A workgroup of the transposed convolution has positions of one phase, so that nothing is multiplied by a zero.
 // Any window (dilation 1 where TRANSPOSED), any number of channels. Neighbouring lanes load neighbouring channels.
 
-@group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 
 // The (tap, ci) extent outermost and 16 quads of neighbouring positions or channels within.
 var<workgroup> tile_x: array<vec4<f32>, 256>;
 var<workgroup> tile_w: array<vec4<f32>, 256>;
-
-// One branch: `||` and early returns are a branch for each condition, and SwiftShader compiled those for 30 s.
-fn load_x(place: Place, shift: vec2<u32>, channel: u32, valid: bool) -> f32 {
-    let row = place.row + shift.x;
-    let column = place.column + shift.y;
-    var value = 0.0;
-    if (valid & (place.pixel != NONE) & (row < p.in_h) & (column < p.in_w)) {
-        value = x[(place.plane + row * p.in_w + column) * p.in_c + channel];
-    }
-    return value;
-}
 
 fn load_w(tap: u32, in_channel: u32, channel: u32, valid: bool) -> f32 {
     let plain = (tap * p.in_c + in_channel) * p.out_c + channel;

@@ -46,6 +46,7 @@ mod sparsity;
 mod sum_rows;
 mod times_slope;
 mod unit_rows;
+mod unpooled;
 mod upsample2d;
 mod weight_bias_grad;
 mod window;
@@ -94,6 +95,7 @@ pub use sparsity::{SparsityKl, SparsityKlBackward};
 pub use sum_rows::SumRows;
 pub use times_slope::{LinearOp, TimesSlope};
 pub use unit_rows::UnitRows;
+pub use unpooled::{Unpooled, UnpooledOp};
 pub use upsample2d::{Upsample2d, Upsample2dBackward};
 pub use weight_bias_grad::WeightBiasGrad;
 pub use window::{Padding, Window};
@@ -203,6 +205,8 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "sum_rows", cases: sum_rows::cases, random: sum_rows::random },
     OpEntry { name: "tick", cases: clock::cases, random: clock::random },
     OpEntry { name: "unit_rows", cases: unit_rows::cases, random: unit_rows::random },
+    OpEntry { name: "unpooled_input_grad", cases: unpooled::input_grad_cases, random: unpooled::random_input_grad },
+    OpEntry { name: "unpooled_weight_grad", cases: unpooled::weight_grad_cases, random: unpooled::random_weight_grad },
     OpEntry { name: "upsample2d", cases: upsample2d::cases, random: upsample2d::random },
     OpEntry { name: "upsample2d_backward", cases: upsample2d::backward_cases, random: upsample2d::random_backward },
     OpEntry { name: "weight_bias_grad", cases: weight_bias_grad::cases, random: weight_bias_grad::random },

@@ -10,6 +10,7 @@ use crate::graph::Signature;
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, linear_grid};
 
 pub(super) use lanes::{PAIRS, reads_pairs};
+pub(super) use tiled::unpooled;
 
 /// Snippets of the kernels that go by position: which they are, and what becomes of their sums.
 const POSITIONS: &str = include_str!("../../shaders/conv_positions.wgsl");

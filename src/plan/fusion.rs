@@ -33,6 +33,7 @@ pub const FUSIONS: &[Fusion] = &[
     losses::CONSTANT,
     losses::GRADIENT,
     products::BIAS_GRADIENT,
+    products::UNPOOLING,
     sources::NOISE,
 ];
 

@@ -98,6 +98,44 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
+        "conv_load",
+        &[
+            index("* p.in_c + channel];", "* p.in_c];"),
+            boundary("row < p.in_h", "row <= p.in_h"),
+            boundary("column < p.in_w", "column <= p.in_w"),
+            arithmetic("place.column + shift.y", "place.column - shift.y"),
+        ],
+    ),
+    of(
+        "conv_load_unpooled",
+        &[
+            index("* p.in_c + channel;", "* p.in_c;"),
+            index("+ column / 2u)", "+ column)"),
+            boundary("row < height * 2u", "row < p.in_h"),
+            boundary("column < width * 2u", "column < p.in_w"),
+            arithmetic("row * p.in_w + column)", "row * p.in_w)"),
+            arithmetic("select(0.0, x[at]", "select(0.0, -x[at]"),
+        ],
+    ),
+    of(
+        "weight_grad_load",
+        &[
+            index("* p.out_c + channel]", "* p.out_c]"),
+            boundary("channel < p.out_c", "channel <= p.out_c"),
+            arithmetic("value = dy", "value = -dy"),
+        ],
+    ),
+    of(
+        "weight_grad_load_unpooled",
+        &[
+            index("* p.out_c + channel;", "* p.out_c;"),
+            boundary("channel < p.out_c", "channel <= p.out_c"),
+            boundary("row < height * 2u", "row < p.out_h"),
+            arithmetic("row * p.out_w + column)", "row * p.out_w)"),
+            arithmetic("sample * height", "sample * width"),
+        ],
+    ),
+    of(
         "conv_positions",
         &[
             index("* p.out_w + out.y", "* p.out_w + out.x"),
@@ -147,10 +185,7 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "conv_tiled",
         &[
             index("tile_w[k * 16u + lane % 16u]", "tile_w[k * 16u + lane / 16u]"),
-            index("* p.in_c + channel];", "* p.in_c];"),
             index("bias[channels.w]", "bias[channels.z]"),
-            boundary("row < p.in_h", "row <= p.in_h"),
-            boundary("column < p.in_w", "column <= p.in_w"),
             boundary("taps.x * taps.y * p.in_c;", "taps.x * taps.y * p.in_c - 1u;"),
             boundary("channel < p.out_c", "channel <= p.out_c"),
             arithmetic("s2 += u.z * v", "s2 -= u.z * v"),

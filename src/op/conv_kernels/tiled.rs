@@ -1,9 +1,15 @@
 //! Kernels for GPUs: implicit matrix products, tile by tile in workgroup memory.
 
 use super::{POSITIONS, Product, STORE, STORE_POOLED, WeightSums};
-use crate::kernel::{Shader, Target, Variant, linear_grid};
+use crate::kernel::{Binding, Shader, Target, Variant, linear_grid};
 use crate::op::activation;
 
+const TILED: &str = include_str!("../../../shaders/conv_tiled.wgsl");
+const TILED_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad_tiled.wgsl");
+const LOAD: &str = include_str!("../../../shaders/conv_load.wgsl");
+/// Names of the two kernels.
+const PRODUCT: &str = "conv_tiled";
+const WEIGHT_GRAD: &str = "conv2d_weight_grad_tiled";
 /// Rows and columns of a tile.
 const TILE: usize = 64;
 /// Workgroups that keep a large GPU busy.
@@ -19,12 +25,11 @@ pub(super) fn product(product: &Product, target: &Target) -> Option<Variant> {
     if !product.has_phases() {
         return None;
     }
-    const TILED: &str = include_str!("../../../shaders/conv_tiled.wgsl");
     let files: &[&str] = match product.pooled {
-        false => &[activation::SNIPPET, POSITIONS, STORE, TILED],
-        true => &[activation::SNIPPET, POSITIONS, STORE_POOLED, TILED],
+        false => &[activation::SNIPPET, POSITIONS, LOAD, STORE, TILED],
+        true => &[activation::SNIPPET, POSITIONS, LOAD, STORE_POOLED, TILED],
     };
-    let shader = Shader { name: "conv_tiled", files };
+    let shader = Shader { name: PRODUCT, files };
     let ([phases, positions], channels) = (product.phases(), product.y[3]);
     let workgroups = linear_grid(phases * positions.div_ceil(TILE) * channels.div_ceil(TILE), 1);
     let padded = (positions.next_multiple_of(TILE) * channels.next_multiple_of(TILE)) as f64;
@@ -34,8 +39,8 @@ pub(super) fn product(product: &Product, target: &Target) -> Option<Variant> {
 
 /// Gradients with respect to a kernel.
 pub(super) fn weight_grad(sums: &WeightSums, target: &Target) -> Variant {
-    const FILES: &[&str] = &[include_str!("../../../shaders/conv2d_weight_grad_tiled.wgsl")];
-    let shader = Shader { name: "conv2d_weight_grad_tiled", files: FILES };
+    const FILES: &[&str] = &[include_str!("../../../shaders/weight_grad_load.wgsl"), TILED_GRAD];
+    let shader = Shader { name: WEIGHT_GRAD, files: FILES };
     let (rows, channels) = (sums.window.taps() * sums.x[3], sums.dy[3]);
     let blocks = rows.div_ceil(TILE) * channels.div_ceil(TILE);
     // At least four slices of 16 positions to a run, so that the sum over the runs stays the smaller part.
@@ -43,4 +48,30 @@ pub(super) fn weight_grad(sums: &WeightSums, target: &Target) -> Variant {
     let padded = (rows.next_multiple_of(TILE) * channels.next_multiple_of(TILE)) as f64;
     let estimate_us = 2.0 * sums.positions() as f64 * padded / flops_per_us(target);
     sums.split("tiled", shader, runs, |runs| linear_grid(blocks * runs, 1), estimate_us)
+}
+
+/// The same variant, reading the gradient of a max-pooling, an operand of its first launch, from the pooled gradient and the
+/// places of the maxima. `renamed` gives the place among the inputs of what the variant knows by another; the pooled gradient
+/// takes the place of its spread, the maxima's places are input `argmax`. None for other kernels.
+pub(in crate::op) fn unpooled(
+    mut variant: Variant,
+    renamed: impl Fn(usize) -> usize,
+    argmax: usize,
+) -> Option<Variant> {
+    const PRODUCT_FILES: &[&str] =
+        &[activation::SNIPPET, POSITIONS, include_str!("../../../shaders/conv_load_unpooled.wgsl"), STORE, TILED];
+    const GRAD_FILES: &[&str] = &[include_str!("../../../shaders/weight_grad_load_unpooled.wgsl"), TILED_GRAD];
+    let launch = variant.launches.first_mut()?;
+    launch.shader.files = match launch.shader.name {
+        PRODUCT => PRODUCT_FILES,
+        WEIGHT_GRAD => GRAD_FILES,
+        _ => return None,
+    };
+    for binding in &mut launch.bindings {
+        if let Binding::Input(i) = binding {
+            *i = renamed(*i);
+        }
+    }
+    launch.bindings.push(Binding::Input(argmax));
+    Some(variant)
 }

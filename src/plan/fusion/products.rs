@@ -4,7 +4,7 @@ use super::{Fusion, Rewrite, Tape, everywhere, kind};
 use crate::graph::{Node, Op};
 use crate::op::{
     ActivateBackward, Conv2d, Conv2dMaxPool2d, Conv2dWeightGrad, ConvTranspose2d, LinearOp, Matmul, MaxPool2d,
-    MaxPool2dBackward, Reshape, SumRows, TimesSlope, WeightBiasGrad,
+    MaxPool2dBackward, Reshape, SumRows, TimesSlope, Unpooled, UnpooledOp, WeightBiasGrad,
 };
 use std::sync::Arc;
 
@@ -145,4 +145,27 @@ fn bias_gradient(tape: &mut Tape, n: usize) -> Option<Rewrite> {
 
 fn is_plain(op: &Matmul) -> bool {
     op.activation == crate::op::Activation::Linear
+}
+
+pub(super) const UNPOOLING: Fusion = Fusion {
+    name: "un-pooling",
+    what: "the gradients of a convolution behind a max-pooling read the pooled gradient and the places of the maxima: its spread \
+           over four times the pixels, three in four of them zero, is never written",
+    // A software driver's kernels are bound by their loads, of which this has twice as many.
+    suits: |target| target.is_some_and(|target| !target.is_software()),
+    find: unpooling,
+};
+
+fn unpooling(tape: &mut Tape, n: usize) -> Option<Rewrite> {
+    let slope = tape.op::<TimesSlope>(n).copied().map(UnpooledOp::InputSlope);
+    let input = tape.op::<ConvTranspose2d>(n).copied().map(UnpooledOp::Input);
+    let weights = tape.op::<WeightBiasGrad>(n).copied().map(UnpooledOp::Weights);
+    let of = slope.or(input).or(weights)?;
+    let (mut inputs, spread) = of.without_spread(&tape.nodes[n].inputs)?;
+    let at = tape.writer(spread)?;
+    let op = Unpooled::new(of, tape.op::<MaxPool2dBackward>(at)?)?;
+    inputs.splice(0..0, tape.nodes[at].inputs.iter().copied());
+    let outputs = tape.nodes[n].outputs.clone();
+    let placed = Node { op: Arc::new(op), inputs, outputs, ..tape.nodes[n].clone() };
+    Some(Rewrite { removed: vec![n], placed: vec![placed] })
 }
