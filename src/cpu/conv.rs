@@ -132,6 +132,30 @@ pub(crate) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, call: 
 /// The op on its buffers.
 pub(crate) fn weight_grad(op: &Conv2dWeightGrad, signature: &Signature<'_>, call: &mut CpuCall<'_>) {
     let (x_extents, dy_extents) = (extents(&signature.inputs[0]), extents(&signature.inputs[1]));
-    let gradient = WeightGrad::new(axes(op.window, x_extents, dy_extents, false), [x_extents[3], dy_extents[3]]);
-    gradient.run(call.input(0), call.input(1), call.output(0));
+    kernel_gradient(op.window, [x_extents, dy_extents], call.input(0), call.input(1), call.output(0));
+}
+
+/// The gradient with respect to the kernel of a convolution of x (extents first) whose output's gradient is dy.
+fn kernel_gradient(window: Window, [x_extents, dy_extents]: [[usize; 4]; 2], x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let channels = [x_extents[3], dy_extents[3]];
+    let direct = WeightGrad::new(axes(window, x_extents, dy_extents, false), channels);
+    let [inputs, outputs] = channels;
+    // At stride one dw is also that of a transposed convolution from dy to x, whose columns are the channels of x: with
+    // few channels of dy, its panels are fuller.
+    let turned = axes(window, dy_extents, x_extents, true);
+    let turned_gradient = WeightGrad::new(turned, [outputs, inputs]);
+    if turned.iter().any(|axis| axis.phases() > 1) || direct.products() <= turned_gradient.products() {
+        return direct.run(x, dy, dw);
+    }
+    scratch::with(|scratch| {
+        let transposed = scratch.floats.first(dw.len());
+        turned_gradient.run(dy, x, transposed);
+        // Its taps come in the opposite order.
+        let taps = transposed.chunks_exact(inputs * outputs).rev();
+        for (dw, tap) in dw.chunks_exact_mut(inputs * outputs).zip(taps) {
+            for (ci, dw) in dw.chunks_exact_mut(outputs).enumerate() {
+                dw.iter_mut().zip(tap[ci..].iter().step_by(inputs)).for_each(|(dw, sum)| *dw = *sum);
+            }
+        }
+    });
 }

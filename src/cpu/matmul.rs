@@ -1,7 +1,7 @@
 //! Matrix products on the CPU: a panel of columns at a time; those of few rows through the `gemm` crate.
 
 use super::scratch::{self, Scratch};
-use super::tile::{Left, Panels, Product, Run};
+use super::tile::{Left, Panels, Product, Run, copy};
 use crate::graph::{CpuCall, Signature};
 use crate::op::{Activation, Matmul};
 use gemm::Parallelism;
@@ -10,38 +10,22 @@ use std::marker::PhantomData;
 
 /// A matrix in memory: its elements and the distance between columns and between rows.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    pub(crate) values: &'a [f32],
-    pub(crate) column_stride: usize,
-    pub(crate) row_stride: usize,
+struct Matrix<'a> {
+    values: &'a [f32],
+    column_stride: usize,
+    row_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
     /// A matrix of this many stored columns, seen transposed if asked.
-    pub(crate) fn new(values: &'a [f32], stored_columns: usize, transposed: bool) -> Self {
+    fn new(values: &'a [f32], stored_columns: usize, transposed: bool) -> Self {
         let (column_stride, row_stride) = if transposed { (stored_columns, 1) } else { (1, stored_columns) };
         Self { values, column_stride, row_stride }
     }
 }
 
-/// Whether the product is added to what stands in y.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
-    /// y is overwritten.
-    Fresh,
-    /// y grows by the product.
-    Sum,
-}
-
-/// `y (m, n) = a (m, k) b (k, n)`, y in rows.
-pub(crate) fn product(
-    [m, k, n]: [usize; 3],
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    y: &mut [f32],
-    into: Into,
-    threads: Parallelism,
-) {
+/// `y (m, n) = a (m, k) b (k, n)`, y in rows, on this thread.
+fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32]) {
     let last = |rows: usize, columns: usize, matrix: &Matrix<'_>| {
         (rows - 1) * matrix.row_stride + (columns - 1) * matrix.column_stride
     };
@@ -51,7 +35,7 @@ pub(crate) fn product(
     assert!(last(m, k, &a) < a.values.len() && last(k, n, &b) < b.values.len() && m * n <= y.len());
     let signed = |stride: usize| stride.cast_signed();
     // SAFETY: the assertion above keeps every (row, column) of a, b and y inside its slice, y is borrowed
-    // exclusively, and the alpha and beta given are those of y = beta-less or y + product.
+    // exclusively, and what stands in it is not read.
     unsafe {
         gemm::gemm(
             m,
@@ -60,7 +44,7 @@ pub(crate) fn product(
             y.as_mut_ptr(),
             1,
             signed(n),
-            into == Into::Sum,
+            false,
             a.values.as_ptr(),
             signed(a.column_stride),
             signed(a.row_stride),
@@ -72,7 +56,7 @@ pub(crate) fn product(
             false,
             false,
             false,
-            threads,
+            Parallelism::None,
         );
     }
 }
@@ -90,60 +74,154 @@ pub(crate) fn finish_rows(y: &mut [f32], columns: usize, bias: Option<&[f32]>, a
 /// Rows below which packing the right side costs more than it gains.
 const FEW_ROWS: usize = 4;
 
-/// Tasks, at least, for the threads to share.
-const TASKS: usize = 16;
+/// Rows from which on tasks are ranges of rows, each of this many; below they are panels of columns.
+const MANY_ROWS: usize = 384;
 
-/// Most rows of a task.
-const ROWS: usize = 480;
+/// Rows of a task that takes all columns.
+const RANGE: usize = 48;
 
 /// Products that one thread takes at least: 10 us of them, to wake another takes some.
 const ALONE: usize = 1 << 18;
 
-/// The op on its buffers. A task is a panel of columns by a range of rows: it packs its panel, multiplies, and finishes
-/// its part while that is in the cache.
+/// The op on its buffers: the right side is packed into panels, then ranges of rows or panels of columns are dealt to
+/// threads, which finish their part of y while it is in the cache.
 pub(crate) fn run(op: &Matmul, signature: &Signature<'_>, call: &mut CpuCall<'_>) {
-    let Some([m, k, n]) = op.extents(signature.inputs) else { return };
+    let Some(extents @ [m, k, n]) = op.extents(signature.inputs) else { return };
     let (a, b, bias) = (call.input(0), call.input(1), call.optional_input(2));
     let y = call.output(0);
     if m < FEW_ROWS {
         let a = Matrix::new(a, if op.transpose_a { m } else { k }, op.transpose_a);
         let b = Matrix::new(b, if op.transpose_b { k } else { n }, op.transpose_b);
-        product([m, k, n], a, b, y, Into::Fresh, Parallelism::None);
+        product(extents, a, b, y);
         return finish_rows(y, n, bias, op.activation);
     }
     let panels = Panels::new(n);
-    let ranges = TASKS.div_ceil(panels.count(n));
-    let rows = m.div_ceil(ranges).next_multiple_of(12).min(ROWS);
-    let ranges = m.div_ceil(rows);
-    let tasks = (0..panels.count(n) * ranges).into_par_iter();
-    let alone = ALONE / (rows * k * panels.width());
-    let y = Columns::new(y, n);
-    tasks.with_min_len(alone.max(1)).for_each(|task| {
-        let (first, range) =
-            (task / ranges * panels.width(), task % ranges * rows..(task % ranges * rows + rows).min(m));
-        let columns = panels.width().min(n - first);
-        scratch::with(|scratch| {
-            let Scratch { floats, rows, to, .. } = scratch;
-            let (panel, block) =
-                floats.first(panels.width() * k + range.len() * columns).split_at_mut(panels.width() * k);
-            match op.transpose_b {
-                false => panels.copy_rows(&b[first..], n, columns, panel),
-                true => panels.copy_columns(&b[first * k..], k, columns, panel),
-            }
-            rows.clear();
-            rows.extend(range.clone().map(|i| if op.transpose_a { i } else { i * k }));
-            to.clear();
-            to.extend((0..range.len()).map(|i| i * columns));
-            let runs = &[Run { at: 0, len: k }];
-            let left = Left { values: a, rows, runs, step: if op.transpose_a { m } else { 1 } };
-            Product { left, panels, panel, columns, y: block, to, add: false }.run();
-            finish_rows(block, columns, bias.map(|bias| &bias[first..first + columns]), op.activation);
-            for (i, row) in range.zip(block.chunks_exact(columns)) {
-                // SAFETY: no other task has both this panel and this row.
-                unsafe { y.write(i, first, row) };
-            }
-        });
+    let (transposed, activation) = (op.transpose_a, op.activation);
+    let work = Work { extents, a, transposed, panels, right: b, pitch: n, bias, activation };
+    // Few terms, or short rows: the lines of a panel stay in the first-level cache where they are, and packing them costs
+    // more. 64x128 by 128x784 took 200 us packed and 165 so, 64x784 by 784x32 45 and 35; 64x784 by 784x128 175 and 195.
+    let bare = !op.transpose_b && n.is_multiple_of(panels.width()) && (k <= 256 || k * n <= 1 << 15);
+    if bare && m < MANY_ROWS {
+        return work.by_panels(y);
+    }
+    scratch::with(|scratch| {
+        let packed = scratch.floats.first(panels.floats(k, n));
+        let right = pack(panels, [k, n], b, op.transpose_b, packed);
+        let work = Work { right, pitch: panels.width(), ..work };
+        if m < MANY_ROWS { work.by_panels(y) } else { work.by_rows(y) }
     });
+}
+
+/// Copies a right side into panels.
+fn pack<'a>(panels: Panels, [k, n]: [usize; 2], b: &[f32], transposed: bool, packed: &'a mut [f32]) -> &'a [f32] {
+    // Panels of a task: four of them read whole cache lines side by side.
+    const SIDE_BY_SIDE: usize = 4;
+    let width = panels.width();
+    let tasks = packed.par_chunks_mut(SIDE_BY_SIDE * k * width).enumerate();
+    tasks.with_min_len((1 << 15) / (SIDE_BY_SIDE * k * width)).for_each(|(task, packed)| {
+        let first = task * SIDE_BY_SIDE * width;
+        if transposed {
+            for (i, panel) in packed.chunks_exact_mut(k * width).enumerate() {
+                let first = first + i * width;
+                panels.copy_columns(&b[first * k..], k, width.min(n - first), panel);
+            }
+            return;
+        }
+        for (row, b) in b.chunks_exact(n).enumerate() {
+            for (panel, b) in packed.chunks_exact_mut(k * width).zip(b[first..].chunks(width)) {
+                panels.copy_row(b, &mut panel[row * width..][..width]);
+            }
+        }
+    });
+    packed
+}
+
+/// A product.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    extents: [usize; 3],
+    a: &'a [f32],
+    transposed: bool,
+    panels: Panels,
+    /// Packed, or as it was given.
+    right: &'a [f32],
+    /// Floats from a row of a panel to the next.
+    pitch: usize,
+    bias: Option<&'a [f32]>,
+    activation: Activation,
+}
+
+impl Work<'_> {
+    /// One panel of y after the other.
+    fn by_panels(&self, y: &mut [f32]) {
+        let [m, k, n] = self.extents;
+        let width = self.panels.width();
+        let tasks = (0..self.panels.count(n)).into_par_iter();
+        let y = Columns::new(y, n);
+        tasks.with_min_len((ALONE / (m * k * width)).max(1)).for_each(|i| {
+            let first = i * width;
+            let panel = &self.right[if self.pitch == width { first * k } else { first }..];
+            let columns = width.min(n - first);
+            scratch::with(|scratch| {
+                let Scratch { floats, rows, to, .. } = scratch;
+                let block = floats.first(m * columns);
+                rows.clear();
+                rows.extend((0..m).map(|i| if self.transposed { i } else { i * k }));
+                to.clear();
+                to.extend((0..m).map(|i| i * columns));
+                let left = Left {
+                    values: self.a,
+                    rows,
+                    runs: &[Run { at: 0, len: k }],
+                    step: if self.transposed { m } else { 1 },
+                };
+                Product { left, panels: self.panels, panel, pitch: self.pitch, columns, y: block, to, add: false }
+                    .run();
+                finish_rows(block, columns, self.bias.map(|bias| &bias[first..first + columns]), self.activation);
+                for (i, row) in block.chunks_exact(columns).enumerate() {
+                    // SAFETY: no other task has this panel.
+                    unsafe { y.write(i, first, row) };
+                }
+            });
+        });
+    }
+
+    /// One range of rows of y after the other.
+    fn by_rows(&self, y: &mut [f32]) {
+        let [m, k, n] = self.extents;
+        let tasks = y.par_chunks_mut(RANGE * n).enumerate();
+        tasks.with_min_len(ALONE / (RANGE * k * n)).for_each(|(i, y)| {
+            let (first, count) = (i * RANGE, y.len() / n);
+            scratch::with(|scratch| {
+                let Scratch { floats, rows, to, .. } = scratch;
+                rows.clear();
+                to.clear();
+                to.extend((0..count).map(|i| i * n));
+                let (values, step) = if self.transposed && self.panels.count(n) > 2 {
+                    // The range's part of each stored row side by side: far apart, each would be on a page of its own.
+                    let part = floats.first(count * k);
+                    for (part, a) in part.chunks_exact_mut(count).zip(self.a.chunks_exact(m)) {
+                        copy(&a[first..first + count], part);
+                    }
+                    rows.extend(0..count);
+                    (&*part, count)
+                } else if self.transposed {
+                    rows.extend(first..first + count);
+                    (self.a, m)
+                } else {
+                    rows.extend((0..count).map(|i| i * k));
+                    (&self.a[first * k..(first + count) * k], 1)
+                };
+                let left = Left { values, rows, runs: &[Run { at: 0, len: k }], step };
+                for (column, panel) in self.panels.each(self.right, k) {
+                    let columns = self.panels.width().min(n - column);
+                    let y = &mut y[column..];
+                    Product { left, panels: self.panels, panel, pitch: self.pitch, columns, y, to, add: false }.run();
+                }
+            });
+            finish_rows(y, n, self.bias, self.activation);
+        });
+    }
 }
 
 /// A matrix whose columns are written by several threads.
@@ -172,7 +250,7 @@ impl<'a> Columns<'a> {
     unsafe fn write(&self, i: usize, first: usize, values: &[f32]) {
         let at = i * self.columns + first;
         assert!(at + values.len() <= self.len);
-        // SAFETY: inside, as asserted, and `values` is not part of a matrix that is borrowed exclusively.
-        unsafe { self.values.add(at).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        // SAFETY: inside, as asserted, and nobody else's meanwhile.
+        copy(values, unsafe { std::slice::from_raw_parts_mut(self.values.add(at), values.len()) });
     }
 }

@@ -31,13 +31,14 @@ impl Stream {
         }
     }
 
-    /// `y[e] = f(y[e], n)` with the standard normal n of element e.
-    pub(crate) fn with_normals(&self, y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    /// `y[e] = f(y[e], n)` with the standard normal n of element e. What f captures should be moved into it.
+    pub(crate) fn with_normals(&self, y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy) {
         self.each(y.len(), |first, words| {
+            let y = &mut y[first..];
             wide(
                 #[inline(always)]
-                || {
-                    for (y, &bits) in y[first..].iter_mut().zip(words) {
+                move || {
+                    for (y, &bits) in y.iter_mut().zip(words) {
                         *y = f(*y, normal(bits));
                     }
                 },
@@ -47,25 +48,28 @@ impl Stream {
 
     /// The words of the counters from `first` on.
     fn fill(&self, first: u32, words: &mut [u32; 4 * QUADS]) {
+        let (sample, step) = (u64::from(self.sample), self.step.map(u64::from));
+        let mut keys = [self.key.map(u64::from); 10];
+        for (round, key) in (0u32..).zip(&mut keys) {
+            let weyl = [0x9E37_79B9u32, 0xBB67_AE85].map(|step| step.wrapping_mul(round));
+            *key = [0, 1].map(|i| u64::from(self.key[i].wrapping_add(weyl[i])));
+        }
         wide(
             #[inline(always)]
-            || {
-                let [mut a, mut b, mut c, mut d] =
-                    [[0u32; QUADS], [self.sample; QUADS], [self.step[0]; QUADS], [self.step[1]; QUADS]];
-                for (i, a) in a.iter_mut().enumerate() {
-                    *a = first.wrapping_add(i as u32);
-                }
-                let mut key = self.key;
-                for _ in 0..10 {
-                    for i in 0..QUADS {
-                        let left = u64::from(a[i]) * 0xD251_1F53;
-                        let right = u64::from(c[i]) * 0xCD9E_8D57;
-                        a[i] = (right >> 32) as u32 ^ b[i] ^ key[0];
-                        b[i] = right as u32;
-                        c[i] = (left >> 32) as u32 ^ d[i] ^ key[1];
-                        d[i] = left as u32;
+            move || {
+                let [mut a, mut b, mut c, mut d] = [[0u32; QUADS]; 4];
+                for i in 0..QUADS {
+                    // Words in the low halves of double words, which is what the vector product of two words takes; what
+                    // stands in the high halves does not matter.
+                    const LOW: u64 = 0xFFFF_FFFF;
+                    let mut counter = [u64::from(first) + i as u64, sample, step[0], step[1]];
+                    for key in keys {
+                        let left = (counter[0] & LOW) * 0xD251_1F53;
+                        let right = (counter[2] & LOW) * 0xCD9E_8D57;
+                        counter = [right >> 32 ^ counter[1] ^ key[0], right, left >> 32 ^ counter[3] ^ key[1], left];
                     }
-                    key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+                    [a[i], b[i], c[i], d[i]] =
+                        [counter[0] as u32, counter[1] as u32, counter[2] as u32, counter[3] as u32];
                 }
                 for (i, word) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                     *word = [a[i], b[i], c[i], d[i]];

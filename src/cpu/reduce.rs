@@ -51,8 +51,9 @@ fn sum_run(a: &[f32], b: &[f32], term: &impl Fn(f32, f32) -> f32) -> f64 {
     sums.iter().map(|&s| f64::from(s)).sum::<f64>() + f64::from(rest)
 }
 
-/// `y = f(a, b)` for all pairs.
-pub(crate) fn map_pairs(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+/// `y = f(a, b)` for all pairs. What f captures should be moved into it: a reference might point into y, and what is
+/// read anew for each element keeps a loop from being vectorised.
+pub(crate) fn map_pairs(a: &[f32], b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync + Copy) {
     let runs = y.par_chunks_mut(RUN).zip(a.par_chunks(RUN).zip(b.par_chunks(RUN)));
     runs.with_min_len(LIGHT).for_each(|(y, (a, b))| {
         wide(

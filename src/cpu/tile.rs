@@ -18,9 +18,13 @@ pub(crate) struct Run {
 /// runs counted through.
 #[derive(Clone, Copy)]
 pub(crate) struct Left<'a> {
+    /// Where its elements are.
     pub(crate) values: &'a [f32],
+    /// Offset of each row's first value.
     pub(crate) rows: &'a [usize],
+    /// The columns.
     pub(crate) runs: &'a [Run],
+    /// Floats between neighbouring columns of a run.
     pub(crate) step: usize,
 }
 
@@ -86,7 +90,7 @@ impl Panels {
     /// Copies a row of a panel, the columns that are missing filled up with zeros.
     pub(crate) fn copy_row(self, values: &[f32], row: &mut [f32]) {
         let columns = self.width.min(values.len());
-        row[..columns].copy_from_slice(&values[..columns]);
+        copy(&values[..columns], &mut row[..columns]);
         row[columns..].fill(0.0);
     }
 
@@ -104,26 +108,47 @@ impl Panels {
         if columns < self.width {
             panel.fill(0.0);
         }
-        // Eight columns at a time, whose eight floats of a row of the panel lie side by side.
-        for first in (0..columns).step_by(8) {
-            let width = (columns - first).min(8);
-            for (k, row) in panel.chunks_exact_mut(self.width).enumerate() {
-                for (j, place) in row[first..first + width].iter_mut().enumerate() {
-                    *place = values[(first + j) * stride + k];
+        let depth = panel.len() / self.width;
+        for (first, values) in (0..columns).step_by(8).zip(values.chunks(8 * stride)) {
+            let rows = panel.chunks_exact_mut(self.width).map(|row| &mut row[first..]);
+            // Eight columns at a time: their eight floats of a row lie side by side.
+            if columns - first >= 8 {
+                let column = |j: usize| &values[j * stride..j * stride + depth];
+                let columns: [&[f32]; 8] = std::array::from_fn(column);
+                for (k, row) in rows.enumerate() {
+                    row[..8].copy_from_slice(&columns.map(|column| column[k]));
+                }
+            } else {
+                for (k, row) in rows.enumerate() {
+                    row.iter_mut()
+                        .zip(values[k..].iter().step_by(stride))
+                        .take(columns - first)
+                        .for_each(|(to, v)| *to = *v);
                 }
             }
         }
     }
 }
 
-/// `y[to[i] + j] (+)= sum over k of left[i, k] right[k, j]` for the columns j of one packed panel.
+/// Copies a few floats: eights of them without a call.
+#[inline]
+pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
+    let ((from8, rest), (to8, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    to8.iter_mut().zip(from8).for_each(|(to, from)| *to = *from);
+    to_rest.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+}
+
+/// `y[to[i] + j] (+)= sum over k of left[i, k] right[k, j]` for the columns j of one panel.
 pub(crate) struct Product<'a> {
     pub(crate) left: Left<'a>,
     pub(crate) panels: Panels,
     /// For each k its columns side by side.
     pub(crate) panel: &'a [f32],
+    /// Floats from one k to the next: the panels' width where they are packed.
+    pub(crate) pitch: usize,
     /// Columns of the panel that count.
     pub(crate) columns: usize,
+    /// Where the sums go.
     pub(crate) y: &'a mut [f32],
     /// Where each row's sums begin in y.
     pub(crate) to: &'a [usize],
@@ -132,10 +157,13 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// Computes it, on this thread.
     pub(crate) fn run(self) {
         let Some(furthest) = self.left.rows.iter().max() else { return };
         assert!(furthest + self.left.reach() <= self.left.values.len(), "a left row ends outside");
-        assert!(self.left.depth() * self.panels.width <= self.panel.len(), "a short panel");
+        let depth = self.left.depth();
+        let last = depth.checked_sub(1).map_or(0, |last| last * self.pitch + self.panels.width);
+        assert!(last <= self.panel.len(), "a short panel");
         assert!(self.columns <= self.panels.width && self.left.rows.len() == self.to.len());
         assert!(self.to.iter().all(|to| to + self.columns <= self.y.len()), "a row of y ends outside");
         Arch::new().dispatch(self);
@@ -147,12 +175,13 @@ impl Product<'_> {
     /// As `run` asserts.
     #[inline(always)]
     unsafe fn tiles<S: Simd, const M: usize, const V: usize>(self, simd: S) {
-        let whole = self.columns == V * S::F32_LANES;
+        assert!(V * S::F32_LANES == self.panels.width, "a panel of another width");
+        let whole = self.columns == self.panels.width;
         for (from, to) in self.left.rows.chunks(M).zip(self.to.chunks(M)) {
             let mut rows = [from[from.len() - 1]; M];
             rows[..from.len()].copy_from_slice(from);
             // SAFETY: the caller's, and every row is one of the left matrix.
-            let sums = unsafe { sum_tile::<S, M, V>(simd, &self.left, &rows, self.panel.as_ptr()) };
+            let sums = unsafe { sum_tile::<S, M, V>(simd, &self.left, &rows, self.panel.as_ptr(), self.pitch) };
             if let (true, Ok(to)) = (whole, <&[usize; M]>::try_from(to)) {
                 // SAFETY: the caller's.
                 unsafe { store_tile::<S, M, V>(simd, &sums, self.y.as_mut_ptr(), to, self.add) };
@@ -179,7 +208,7 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // SAFETY: `run` asserted
+        // SAFETY: only `run` gets here, and it has asserted that everything lies inside.
         unsafe {
             match (S::F32_LANES, self.panels.width) {
                 (16, 32) => self.tiles::<S, 12, 2>(simd),
@@ -198,24 +227,25 @@ impl WithSimd for Product<'_> {
 /// The sums of a tile.
 ///
 /// # Safety
-/// Every row must have all the left matrix's runs inside its values, and the panel a row of V vectors for each column
-/// of the runs.
+/// Every row must have all the left matrix's runs inside its values, and the panel V vectors, `pitch` floats
+/// apart, for each column of the runs.
 #[inline(always)]
 unsafe fn sum_tile<S: Simd, const M: usize, const V: usize>(
     simd: S,
     left: &Left<'_>,
     rows: &[usize; M],
     panel: *const f32,
+    pitch: usize,
 ) -> [[S::f32s; V]; M] {
     let mut sums = [[simd.splat_f32s(0.0); V]; M];
-    let mut right = panel.cast::<S::f32s>();
+    let mut right = panel;
     for run in left.runs {
         let mut a = left.values.as_ptr().wrapping_add(run.at);
         for _ in 0..run.len {
             let mut columns = [simd.splat_f32s(0.0); V];
             for v in 0..V {
                 // SAFETY: the caller's.
-                columns[v] = unsafe { right.add(v).read_unaligned() };
+                columns[v] = unsafe { right.cast::<S::f32s>().add(v).read_unaligned() };
             }
             for m in 0..M {
                 // SAFETY: the caller's.
@@ -224,7 +254,7 @@ unsafe fn sum_tile<S: Simd, const M: usize, const V: usize>(
                     sums[m][v] = simd.mul_add_e_f32s(x, columns[v], sums[m][v]);
                 }
             }
-            right = right.wrapping_add(V);
+            right = right.wrapping_add(pitch);
             a = a.wrapping_add(left.step);
         }
     }

@@ -84,7 +84,7 @@ impl Op for Adam {
         each_moment(
             call,
             #[inline(always)]
-            |parameter, g, m, v| {
+            move |parameter, g, m, v| {
                 *m = beta1 * *m + (1.0 - beta1) * g;
                 *v = beta2 * *v + (1.0 - beta2) * g * g;
                 *parameter -= match convention {
@@ -182,7 +182,7 @@ pub(super) fn moments_variants(
 }
 
 /// Runs `update(parameter, gradient, m, second moment)` over all elements.
-pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32, &mut f32, &mut f32) + Sync) {
+pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32, &mut f32, &mut f32) + Sync + Copy) {
     const CHUNK: usize = 16_384;
     let gradient = call.input(1);
     let [parameter, m, v] = &mut *call.outputs else { return };

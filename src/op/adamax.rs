@@ -86,7 +86,7 @@ impl Op for Adamax {
         each_moment(
             call,
             #[inline(always)]
-            |parameter, g, m, u| {
+            move |parameter, g, m, u| {
                 *m = beta1 * *m + (1.0 - beta1) * g;
                 *u = (beta2 * *u).max(g.abs() + inside);
                 *parameter -= rate * *m / (*u + beside);

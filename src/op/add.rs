@@ -59,7 +59,7 @@ impl Op for Add {
             b,
             call.output(0),
             #[inline(always)]
-            |a, b| a + b,
+            move |a, b| a + b,
         );
         true
     }

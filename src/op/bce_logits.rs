@@ -99,7 +99,7 @@ impl Op for BceLogitsBackward {
             target,
             call.output(0),
             #[inline(always)]
-            |x, t| scale * (sigmoid(x) - t),
+            move |x, t| scale * (sigmoid(x) - t),
         );
         true
     }

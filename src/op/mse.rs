@@ -109,7 +109,7 @@ impl Op for MseBackward {
             target,
             call.output(0),
             #[inline(always)]
-            |x, t| scale * (x - t),
+            move |x, t| scale * (x - t),
         );
         true
     }

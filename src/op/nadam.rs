@@ -143,7 +143,7 @@ impl Op for Nadam {
         each_moment(
             call,
             #[inline(always)]
-            |parameter, g, m, v| {
+            move |parameter, g, m, v| {
                 *m = beta1 * *m + (1.0 - beta1) * g;
                 *v = beta2 * *v + (1.0 - beta2) * g * g;
                 *parameter -= rate * (of_m * *m + of_gradient * g) / (v.sqrt() / root + epsilon);

@@ -202,7 +202,7 @@ impl Op for GaussianNoise {
     }
 
     fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
-        let (x, rows, clock) = (call.input(0), call.inputs[1], call.inputs[2]);
+        let (x, rows, clock, sigma) = (call.input(0), call.inputs[1], call.inputs[2], self.sigma);
         let elements = (x.len() / rows.len().max(1)).max(1);
         let samples = call.output(0).par_chunks_mut(elements).zip(x.par_chunks(elements)).zip(rows);
         samples.with_min_len(2048 / elements).for_each(|((y, x), &row)| {
@@ -211,7 +211,7 @@ impl Op for GaussianNoise {
             stream.with_normals(
                 y,
                 #[inline(always)]
-                |x, n| x + self.sigma * n,
+                move |x, n| x + sigma * n,
             );
         });
         true

@@ -153,7 +153,7 @@ impl Op for NormPenaltyBackward {
             x,
             call.output(0),
             #[inline(always)]
-            |x, _| {
+            move |x, _| {
                 let sign = if x == 0.0 { 0.0 } else { x.signum() };
                 dy * (l1 * sign + l2 * x)
             },

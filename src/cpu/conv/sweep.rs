@@ -35,6 +35,9 @@ pub(super) struct Phase {
 /// Fewest pixels of a group of pictures, so that a panel of the kernel is read for many tiles.
 const GROUP: usize = 64;
 
+/// Pixels whose windows stay in the second-level cache while all panels go over them.
+const PIXELS: usize = 192;
+
 /// Most groups that the smallest batches are cut into, for the threads to share.
 const GROUPS: usize = 8;
 
@@ -66,6 +69,17 @@ impl Sweep {
         if let Some(winograd) = Winograd::new(*self) {
             return winograd.run(x, w, y, finish);
         }
+        self.run_direct(x, w, y, finish);
+    }
+
+    /// As [`Sweep::run`], by the definition.
+    pub(crate) fn run_direct(
+        &self,
+        x: &[f32],
+        w: Weights<'_>,
+        y: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
         let batch = x.len() / self.padded.picture_len().max(1);
         let group = self.group(batch);
         self.with_packed(w, |packed| {
@@ -114,11 +128,13 @@ impl Sweep {
                 // Between the taps of a kernel that is smaller than its stride, or has holes.
                 to.iter().for_each(|&to| y[to..to + self.channels[1]].fill(0.0));
             }
-            let left = Left { values, rows, runs, step: 1 };
-            for (first, panel) in self.panels.each(packed, phase.depth()) {
-                let columns = self.panels.width().min(self.channels[1] - first);
-                let product = Product { left, panels: self.panels, panel, columns, y: &mut y[first..], to, add: false };
-                product.run();
+            for (rows, to) in rows.chunks(PIXELS).zip(to.chunks(PIXELS)) {
+                let left = Left { values, rows, runs, step: 1 };
+                for (first, panel) in self.panels.each(packed, phase.depth()) {
+                    let (pitch, columns) = (self.panels.width(), self.panels.width().min(self.channels[1] - first));
+                    let y = &mut y[first..];
+                    Product { left, panels: self.panels, panel, pitch, columns, y, to, add: false }.run();
+                }
             }
         }
     }

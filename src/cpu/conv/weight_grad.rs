@@ -2,7 +2,7 @@
 
 use super::{Axis, Padded};
 use crate::cpu::scratch::{self, Scratch};
-use crate::cpu::tile::{Left, Panels, Product, Run};
+use crate::cpu::tile::{Left, Panels, Product, Run, copy};
 use rayon::prelude::*;
 
 /// The product of all windows of x, seen as columns, by the gradients of all positions.
@@ -23,13 +23,22 @@ pub(crate) struct WeightGrad {
 const AT_A_TIME: usize = 1 << 19;
 
 /// Positions whose gradients, in a panel, stay in the first-level cache while tiles go over them.
-const BLOCK: usize = 256;
+const BLOCK: usize = 128;
 
-/// Tasks, at least, for the threads to share.
-const TASKS: usize = 32;
+/// Tasks, about, for the threads to share: with more of them x and dy are read more often.
+const TASKS: usize = 16;
 
-/// Most parts that a sum is cut into where dw alone gives too few tasks.
+/// Most tasks that share the panels.
+const GROUPS: usize = 4;
+
+/// Channels of x whose rows of dw stand together: a cache line of them.
+const CHANNELS: usize = 16;
+
+/// Parts that each sum is cut into where all sums fit in a core's second-level cache several times.
 const PARTS: usize = 8;
+
+/// Floats of such sums: 128 KB.
+const SMALL: usize = 1 << 15;
 
 impl WeightGrad {
     /// Of this many channels of x and of dy.
@@ -44,6 +53,20 @@ impl WeightGrad {
     /// Rows of dw: taps times channels of x.
     fn rows(&self) -> usize {
         self.axes.map(Axis::kernel).iter().product::<usize>() * self.channels[0]
+    }
+
+    /// Where a row of dw stands among the sums: all taps of a few channels side by side, so that a task that has some of
+    /// the rows reads a part of each pixel.
+    fn place(&self, row: usize) -> usize {
+        let channels = self.channels[0];
+        let (tap, channel) = (row / channels, row % channels);
+        let first = channel / CHANNELS * CHANNELS;
+        first * (self.rows() / channels) + tap * CHANNELS.min(channels - first) + channel - first
+    }
+
+    /// Products that are computed for each position, those with columns that are missing from a panel among them.
+    pub(super) fn products(&self) -> usize {
+        self.rows() * self.panels.floats(1, self.channels[1])
     }
 
     /// Writes dw.
@@ -70,11 +93,10 @@ impl WeightGrad {
                 layout.pack(dy, packed);
                 let work =
                     Work { tiling, panels: self.panels, values: padded, step: layout.step(), rows, runs, packed, to };
-                sums.par_chunks_mut(tiling.rows * self.panels.width())
-                    .enumerate()
-                    .for_each(|(i, sums)| work.add(i, sums));
+                let tasks = sums.par_chunks_exact_mut(tiling.task_floats()).enumerate();
+                tasks.for_each(|(i, sums)| work.add(i, sums));
             }
-            tiling.collect(sums, self.channels[1], dw);
+            tiling.collect(sums, self.channels[1], dw, |row| self.place(row));
         });
     }
 }
@@ -103,10 +125,12 @@ impl<'a> Layout<'a> {
     fn places(&self, rows: &mut Vec<usize>, runs: &mut Vec<Run>) {
         let WeightGrad { axes, padded, channels, .. } = *self.of;
         rows.clear();
-        for (dy, _) in axes[0].taps(0) {
-            for (dx, _) in axes[1].taps(0) {
-                let pixel = padded.at([dy, dx]) / channels[0];
-                rows.extend((0..channels[0]).map(|channel| pixel * self.pixel() + channel));
+        for first in (0..channels[0]).step_by(CHANNELS) {
+            for (dy, _) in axes[0].taps(0) {
+                for (dx, _) in axes[1].taps(0) {
+                    let pixel = padded.at([dy, dx]) / channels[0] * self.pixel();
+                    rows.extend((first..channels[0].min(first + CHANNELS)).map(|channel| pixel + channel));
+                }
             }
         }
         runs.clear();
@@ -138,7 +162,7 @@ impl<'a> Layout<'a> {
                 let row = &x[((i / rows + picture) * height + y) * width * channels..][..width * channels];
                 let pixels = to[left * self.pixel()..].chunks_mut(self.pixel());
                 for (to, pixel) in pixels.zip(row.chunks_exact(channels)) {
-                    to[picture * channels..][..channels].copy_from_slice(pixel);
+                    copy(pixel, &mut to[picture * channels..][..channels]);
                 }
             }
         });
@@ -157,49 +181,70 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// How the sums of dw are cut for the threads.
+/// How the sums of dw are cut for the threads: a task has a range of rows in a few panels, for a part of the terms.
 #[derive(Clone, Copy)]
 struct Tiling {
     /// Rows of dw.
     all_rows: usize,
     /// Rows of one task.
     rows: usize,
+    /// Panels of one task.
     panels: usize,
+    /// Groups of panels.
+    groups: usize,
     width: usize,
     /// Parts that each sum is cut into.
     parts: usize,
 }
 
 impl Tiling {
-    fn new(all_rows: usize, panels: usize, width: usize) -> Self {
+    fn new(all_rows: usize, all_panels: usize, width: usize) -> Self {
+        if all_rows * all_panels * width <= SMALL {
+            // A thread's part of x and of dy stays in its cache too.
+            return Self { all_rows, rows: all_rows.max(1), panels: all_panels, groups: 1, width, parts: PARTS };
+        }
+        let panels = all_panels.div_ceil(GROUPS).max(1);
+        let groups = all_panels.div_ceil(panels);
         // A multiple of all heights of a tile.
-        let rows = (all_rows * panels).div_ceil(TASKS).next_multiple_of(12).min(all_rows).max(1);
-        let tasks = all_rows.div_ceil(rows) * panels;
-        Self { all_rows, rows, panels, width, parts: TASKS.div_ceil(tasks).min(PARTS) }
+        let rows = all_rows.div_ceil(TASKS.div_ceil(groups)).next_multiple_of(12).min(all_rows);
+        Self { all_rows, rows, panels, groups, width, parts: 1 }
     }
 
-    /// Tasks of one panel.
-    fn per_panel(&self) -> usize {
+    /// Ranges of rows.
+    fn ranges(&self) -> usize {
         self.all_rows.div_ceil(self.rows)
+    }
+
+    /// Floats of one task's sums in one panel.
+    fn panel_floats(&self) -> usize {
+        self.rows * self.width
+    }
+
+    /// Floats of one task's sums.
+    fn task_floats(&self) -> usize {
+        self.panels * self.panel_floats()
     }
 
     /// Floats of all sums.
     fn floats(&self) -> usize {
-        self.parts * self.panels * self.per_panel() * self.rows * self.width
+        self.parts * self.groups * self.ranges() * self.task_floats()
     }
 
-    /// Adds the parts of each sum, in order, and puts the sums in their places.
-    fn collect(&self, sums: &[f32], columns: usize, dw: &mut [f32]) {
+    /// Adds the parts of each sum, in order, and writes the sums to dw; `place` takes a row of dw to its row here.
+    fn collect(&self, sums: &[f32], columns: usize, dw: &mut [f32], place: impl Fn(usize) -> usize + Sync) {
+        const ROWS: usize = 16;
         let part = self.floats() / self.parts;
-        let per_panel = part / self.panels;
-        dw.par_chunks_mut(columns * 16).enumerate().for_each(|(i, rows)| {
-            for (row, dw) in rows.chunks_exact_mut(columns).enumerate() {
+        let tasks = dw.par_chunks_mut(columns * ROWS).enumerate();
+        tasks.with_min_len(4096 / (columns * ROWS)).for_each(|(i, rows)| {
+            for (row, dw) in (ROWS * i..).zip(rows.chunks_exact_mut(columns)) {
+                let row = place(row);
                 for (panel, dw) in dw.chunks_mut(self.width).enumerate() {
-                    let at = panel * per_panel + (16 * i + row) * self.width;
-                    dw.copy_from_slice(&sums[at..at + dw.len()]);
+                    let task = panel / self.panels * self.ranges() + row / self.rows;
+                    let place = panel % self.panels * self.panel_floats() + row % self.rows * self.width;
+                    let sums = &sums[task * self.task_floats() + place..];
+                    copy(&sums[..dw.len()], dw);
                     for more in 1..self.parts {
-                        let sums = &sums[more * part + at..];
-                        dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
+                        dw.iter_mut().zip(&sums[more * part..]).for_each(|(dw, sum)| *dw += sum);
                     }
                 }
             }
@@ -222,28 +267,24 @@ struct Work<'a> {
 impl Work<'_> {
     /// Adds the products of task `i` to its sums.
     fn add(&self, i: usize, sums: &mut [f32]) {
-        let Tiling { rows, panels, width, parts, .. } = self.tiling;
-        let (chunk, panel, part) =
-            (i % self.tiling.per_panel(), i / self.tiling.per_panel() % panels, i / (self.tiling.per_panel() * panels));
-        let rows = &self.rows[chunk * rows..((chunk + 1) * rows).min(self.rows.len())];
+        let Tiling { rows, panels, groups, width, parts, .. } = self.tiling;
+        let (range, group, part) =
+            (i % self.tiling.ranges(), i / self.tiling.ranges() % groups, i / (self.tiling.ranges() * groups));
+        let rows = &self.rows[range * rows..((range + 1) * rows).min(self.rows.len())];
         let Some(len) = self.runs.first().map(|run| run.len) else { return };
-        let panel = &self.packed[panel * self.runs.len() * len * width..][..self.runs.len() * len * width];
-        let block = (BLOCK / len).max(1);
+        let panel_floats = (self.runs.len() * len * width).max(1);
+        // Where the sums are many, each block brings all of them into the cache.
+        let block = (if parts == 1 { 2 * BLOCK } else { BLOCK } / len).max(1);
         let blocks = self.runs.len().div_ceil(block);
-        let range = part * blocks / parts..(part + 1) * blocks / parts;
-        for block_index in range {
-            let first = block_index * block;
+        for first in (part * blocks / parts..(part + 1) * blocks / parts).map(|i| i * block) {
             let runs = &self.runs[first..(first + block).min(self.runs.len())];
-            let product = Product {
-                left: Left { values: self.values, rows, runs, step: self.step },
-                panels: self.panels,
-                panel: &panel[first * len * width..],
-                columns: width,
-                y: sums,
-                to: &self.to[..rows.len()],
-                add: true,
-            };
-            product.run();
+            let left = Left { values: self.values, rows, runs, step: self.step };
+            let of_group = self.packed.chunks_exact(panel_floats).skip(group * panels);
+            for (panel, y) in of_group.zip(sums.chunks_exact_mut(self.tiling.panel_floats())) {
+                let panel = &panel[first * len * width..];
+                let to = &self.to[..rows.len()];
+                Product { left, panels: self.panels, panel, pitch: width, columns: width, y, to, add: true }.run();
+            }
         }
     }
 }
