@@ -37,7 +37,7 @@ impl<T: Copy + Default> Aligned<T> {
 
 thread_local! {
     /// A kernel takes the last one and its parts, on the same thread, the ones before.
-    static IDLE: RefCell<Vec<Box<Scratch>>> = const { RefCell::new(Vec::new()) };
+    static IDLE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `work` with scratch that nothing else uses meanwhile, whatever else this thread does within `work`.

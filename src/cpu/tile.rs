@@ -2,6 +2,10 @@
 //! its sums in registers from the first product to the last. The left side is read where it is, each row at an offset
 //! of its own and its columns in runs, so that the windows of a convolution need not be copied out first (implicit
 //! GEMM). The right side is packed into panels once and read many times.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "rows and vectors of a tile are counted through several arrays at once"
+)]
 
 use pulp::{Arch, Simd, WithSimd};
 

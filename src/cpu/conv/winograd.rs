@@ -2,6 +2,7 @@
 //! algorithms for convolutional neural networks”, 2016): tiles of 4x4 inputs and the kernel are each transformed by a few
 //! additions, their element-wise products summed over channels as sixteen matrix products, and the sums transformed into
 //! tiles of 2x2 outputs. That takes 16 products where the definition takes 36.
+#![expect(clippy::needless_range_loop, reason = "rows and columns of small matrices are counted alike")]
 
 use super::Axis;
 use super::sweep::{Sweep, Weights};
