@@ -1,8 +1,10 @@
 //! Devices, shaders and recordings on wgpu: the only place that names a wgpu type.
 
 mod device;
+mod kernels;
 mod lone;
 mod pass_clock;
+mod pipeline_store;
 mod recording;
 mod shader;
 mod source_text;

@@ -56,6 +56,14 @@ pub trait Backend: Send {
     /// If there is no such buffer, or the device is lost.
     fn read(&mut self, name: &str) -> Result<Vec<u32>>;
 
+    /// Compiles the kernels of a plan that is recorded later.
+    ///
+    /// # Errors
+    /// If a kernel does not compile or does not fit the device.
+    fn prepare(&mut self, _plan: &Plan) -> Result<()> {
+        Ok(())
+    }
+
     /// Resolves a plan to buffers, pipelines and parameter blocks.
     ///
     /// # Errors
@@ -216,6 +224,16 @@ impl Session {
     /// If the graph does not fit the device, or a tensor is in the store with another type.
     pub fn record(&mut self, graph: &Graph) -> Result<ProgramId> {
         self.record_plan(&self.plan(graph)?)
+    }
+
+    /// Compiles the kernels that a graph needs, so that recording it, or another one of the same layers, does not wait for
+    /// them. There are none on the CPU executor.
+    ///
+    /// # Errors
+    /// If the graph does not fit the device.
+    pub fn prepare(&mut self, graph: &Graph) -> Result<()> {
+        let plan = self.plan(graph)?;
+        self.backend.prepare(&plan)
     }
 
     /// As [`Session::record`], for a plan of [`Session::plan`].

@@ -1,6 +1,7 @@
 //! Which device a command computes on.
 
 use super::console::Console;
+use degrain::data::cache_folder;
 use degrain::gpu::{Adapter, DeviceKind, adapters};
 use degrain::profile::kept_tuning;
 use degrain::session::Session;
@@ -45,7 +46,13 @@ pub(super) fn quiet_drivers() {
 /// A device that is not there, with the list of those that are, or one that its driver does not open.
 pub(super) fn open(wanted: &str, console: &Console) -> Result<Session> {
     // Kernels are tested with runtime checks on and off; a development build keeps them.
-    let gpu = |adapter: &Adapter| Ok(Session::gpu(adapter.open(cfg!(debug_assertions))?));
+    let gpu = |adapter: &Adapter| {
+        let mut gpu = adapter.open(cfg!(debug_assertions))?;
+        if let Some(folder) = cache_folder() {
+            gpu.keep_pipelines(&folder);
+        }
+        Ok(Session::gpu(gpu))
+    };
     let mut session = open_with(wanted, console, Session::cpu, gpu)?;
     session.set_tuning(kept_tuning(&session));
     Ok(session)

@@ -19,6 +19,7 @@ use degrain::train::{self, Outcome, Pretrained, RunDir, TrainOptions, Trainer, W
 use degrain::{Error, Result};
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 /// Where runs go that the user gives no folder.
 const RUNS: &str = "runs";
@@ -38,7 +39,7 @@ fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
     let preset = flags.preset()?;
     let mut session = device::open(device, console)?;
     session.set_fuse(!flags.no_fuse);
-    let (data, split) = pictures(&preset, console)?;
+    let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
     let run = match &flags.out {
         Some(folder) => RunDir::create(folder)?,
         None => RunDir::create_numbered(Path::new(RUNS), &preset.name)?,
@@ -60,7 +61,7 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     }
     let mut session = device::open(device, console)?;
     session.set_fuse(!flags.no_fuse);
-    let (data, split) = pictures(&preset, console)?;
+    let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
     tell(&run, session.device(), console);
     let (config, summary) = (run.file(CONFIG), run.file(SUMMARY));
     let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: Guard::new()? };
@@ -79,6 +80,21 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
         }
     }
     task.train(trainer, seconds_to_first_step)
+}
+
+/// The pictures. While they are read, another thread compiles the kernels of the preset's step.
+fn pictures_while_compiling(preset: &Preset, session: &mut Session, console: &Console) -> Result<(Dataset, Split)> {
+    if session.target().is_none() {
+        return pictures(preset, console);
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let step = train::synthetic_step(preset, preset.train.batch, session.target());
+            // What does not compile is told when the step is recorded.
+            drop(step.and_then(|step| session.prepare(&step.graph)));
+        });
+        pictures(preset, console)
+    })
 }
 
 fn pictures(preset: &Preset, console: &Console) -> Result<(Dataset, Split)> {

@@ -166,23 +166,29 @@ impl Entry {
             ignored: dataset.ignored,
         };
         let header = serde_json::to_vec(&header)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        // Two runs may store at once: each writes a file of its own, and the last rename wins.
-        let temporary = self.path.with_extension(format!("{}.tmp", std::process::id()));
-        let write = || {
-            let mut file = File::create(&temporary)?;
+        replace_file(&self.path, |file| {
             file.write_all(MAGIC)?;
             file.write_all(&VERSION.to_le_bytes())?;
             file.write_all(&checksum(&header, values).to_le_bytes())?;
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(&header)?;
-            file.write_all(values)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.path)
-        };
-        write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+            file.write_all(values)
+        })
     }
+}
+
+/// Writes a file of a cache, in a folder that need not be there yet, by way of a temporary name beside it.
+pub(crate) fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    // Two runs may store at once: each writes a file of its own, and the last rename wins.
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let whole = || {
+        let mut file = File::create(&temporary)?;
+        write(&mut file)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    whole().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 fn checksum(header: &[u8], values: &[u8]) -> u32 {

@@ -1,8 +1,9 @@
 //! Adapters and the opened device.
 
-use super::shader::{Layout, assemble, reflect};
+use super::kernels::{Kernel, KernelKey};
+use super::pipeline_store::PipelineStore;
 use crate::error::{Error, Result};
-use crate::kernel::{Constant, Launch, Shader, Target, TargetKind};
+use crate::kernel::{Target, TargetKind};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -78,6 +79,12 @@ impl Adapter {
         }
     }
 
+    /// Tells this device and driver from others, on this machine or any.
+    pub(super) fn identity(&self) -> String {
+        let wgpu::AdapterInfo { vendor, device, .. } = self.adapter.get_info();
+        format!("{} {} {} {vendor:x}:{device:x}", self.name(), self.backend(), self.driver())
+    }
+
     /// The limits that kernels depend on.
     pub fn target(&self) -> Target {
         self.target_with(&self.adapter.limits(), self.opened_features())
@@ -121,10 +128,11 @@ impl Adapter {
         .collect()
     }
 
-    /// Features that the device is opened with: those of kernels, and timestamps and half precision for profiles.
+    /// Features that the device is opened with: those of kernels, timestamps and half precision for profiles, and
+    /// pipelines that can be kept.
     fn opened_features(&self) -> wgpu::Features {
         let profiled = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16;
-        self.kernel_features() | self.adapter.features() & profiled
+        self.kernel_features() | self.adapter.features() & (profiled | wgpu::Features::PIPELINE_CACHE)
     }
 
     /// Opens the device with all its limits. `checked` keeps bounds checks and loop bounds in the kernels.
@@ -214,6 +222,7 @@ impl Adapter {
             checked,
             fault,
             kernels: HashMap::new(),
+            pipelines: None,
         })
     }
 }
@@ -227,14 +236,6 @@ fn note(fault: &Fault, message: &str) {
     }
 }
 
-/// A compiled kernel.
-#[derive(Clone)]
-pub(super) struct Kernel {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) group_layout: wgpu::BindGroupLayout,
-    pub(super) layout: Layout,
-}
-
 /// An opened device with the kernels compiled on it.
 pub struct Gpu {
     adapter: Adapter,
@@ -243,9 +244,10 @@ pub struct Gpu {
     target: Target,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    checked: bool,
+    pub(super) checked: bool,
     fault: Fault,
-    kernels: HashMap<(Shader, String), Kernel>,
+    pub(super) kernels: HashMap<KernelKey, Kernel>,
+    pub(super) pipelines: Option<PipelineStore>,
 }
 
 impl Gpu {
@@ -322,85 +324,4 @@ impl Gpu {
         staging.unmap();
         Ok(words)
     }
-
-    /// The kernel of a launch, compiled at its first use.
-    pub(super) fn kernel(&mut self, launch: &Launch) -> Result<Kernel> {
-        let key = (launch.shader, constants_key(&launch.constants));
-        if let Some(kernel) = self.kernels.get(&key) {
-            return Ok(kernel.clone());
-        }
-        let text = assemble(launch.shader, &launch.constants)?;
-        let layout = reflect(launch.shader, &text)?;
-        self.check_limits(launch.shader, &layout)?;
-        let kernel = self.scoped(|| self.compile(launch.shader, &text, layout))?;
-        self.kernels.insert(key, kernel.clone());
-        Ok(kernel)
-    }
-
-    fn check_limits(&self, shader: Shader, layout: &Layout) -> Result<()> {
-        let invocations: u32 = layout.workgroup_size.iter().product();
-        let fits = invocations <= self.target.max_invocations
-            && layout.workgroup_bytes <= self.target.workgroup_memory_bytes
-            && layout.storage_written.len() <= self.target.max_storage_buffers as usize;
-        let problem = || {
-            let (bytes, buffers) = (layout.workgroup_bytes, layout.storage_written.len());
-            format!(
-                "{invocations} invocations, {bytes} bytes of workgroup memory and {buffers} buffers exceed the device"
-            )
-        };
-        if fits { Ok(()) } else { Err(Error::Shader { name: shader.name.to_owned(), problem: problem() }) }
-    }
-
-    fn compile(&self, shader: Shader, text: &str, layout: Layout) -> Kernel {
-        let label = Some(shader.name);
-        let descriptor = wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(text.into()) };
-        let module = if self.checked {
-            self.device.create_shader_module(descriptor)
-        } else {
-            let checks = wgpu::ShaderRuntimeChecks {
-                bounds_checks: false,
-                force_loop_bounding: false,
-                ..wgpu::ShaderRuntimeChecks::checked()
-            };
-            // SAFETY: the built-in kernels guard every access by their parameter block, and every variant of every
-            // op is tested with checks on, off, and with guard words around its buffers; their loops are bounded.
-            unsafe { self.device.create_shader_module_trusted(descriptor, checks) }
-        };
-        let buffer = |binding: u32, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            count: None,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-        };
-        let mut entries = Vec::new();
-        if layout.parameters_bytes > 0 {
-            entries.push(buffer(0, wgpu::BufferBindingType::Uniform));
-        }
-        for (binding, &written) in (1..).zip(&layout.storage_written) {
-            entries.push(buffer(binding, wgpu::BufferBindingType::Storage { read_only: !written }));
-        }
-        let group_layout =
-            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&group_layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            cache: None,
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..wgpu::PipelineCompilationOptions::default()
-            },
-        });
-        Kernel { pipeline, group_layout, layout }
-    }
-}
-
-fn constants_key(constants: &[(&'static str, Constant)]) -> String {
-    constants.iter().map(|(name, value)| format!("{name}={value};")).collect()
 }

@@ -1,7 +1,8 @@
 //! A plan resolved on a device: pipelines, bind groups and parameter blocks. A replay encodes the launches again and
 //! does nothing else.
 
-use super::device::{Gpu, Kernel};
+use super::device::Gpu;
+use super::kernels::Kernel;
 use crate::error::Result;
 use crate::kernel::{Binding, Launch};
 use crate::plan::{Plan, Step, Storage};
@@ -111,16 +112,12 @@ impl GpuProgram {
 
     /// All launches of a plan with their kernels and parameter words.
     fn kernels<'p>(&mut self, plan: &'p Plan) -> Result<Vec<PendingLaunch<'p>>> {
-        let mut pending = Vec::new();
-        for step in plan.steps() {
-            let Some(variant) = &step.variant else { continue };
-            for launch in &variant.launches {
-                let kernel = self.gpu.kernel(launch)?;
-                let words = kernel.layout.parameter_words(launch)?;
-                pending.push(PendingLaunch { step, launch, kernel, words });
-            }
-        }
-        Ok(pending)
+        let kernels = self.gpu.kernels(launches(plan).map(|(_, launch)| launch))?;
+        let pend = |((step, launch), kernel): ((&'p Step, &'p Launch), Kernel)| {
+            let words = kernel.layout.parameter_words(launch)?;
+            Ok(PendingLaunch { step, launch, kernel, words })
+        };
+        launches(plan).zip(kernels).map(pend).collect()
     }
 
     fn resolve(
@@ -180,6 +177,12 @@ impl GpuProgram {
     }
 }
 
+/// The launches of a plan, each with its op.
+fn launches(plan: &Plan) -> impl Iterator<Item = (&Step, &Launch)> {
+    let variants = plan.steps().iter().filter_map(|step| Some((step, step.variant.as_ref()?)));
+    variants.flat_map(|(step, variant)| variant.launches.iter().map(move |launch| (step, launch)))
+}
+
 /// A launch on its way into a recording.
 struct PendingLaunch<'p> {
     step: &'p Step,
@@ -188,7 +191,8 @@ struct PendingLaunch<'p> {
     words: Vec<u32>,
 }
 
-fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, bytes: usize) -> wgpu::BindGroupEntry<'_> {
+/// A part of a buffer as an entry of a bind group.
+pub(super) fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, bytes: usize) -> wgpu::BindGroupEntry<'_> {
     let size = std::num::NonZeroU64::new(bytes as u64);
     wgpu::BindGroupEntry {
         binding,
@@ -220,9 +224,14 @@ impl Backend for GpuProgram {
         Ok(all)
     }
 
+    fn prepare(&mut self, plan: &Plan) -> Result<()> {
+        self.gpu.kernels(launches(plan).map(|(_, launch)| launch)).map(drop)
+    }
+
     fn record(&mut self, plan: &Plan) -> Result<ProgramId> {
-        let slots = self.slots(plan)?;
+        // Kernels first: what drivers need to compile them is free again before there are buffers.
         let pending = self.kernels(plan)?;
+        let slots = self.slots(plan)?;
         let launches_of = |step: &Step| step.variant.as_ref().map_or(0, |variant| variant.launches.len());
         let ends = plan.steps().iter().scan(0, |end, step| {
             *end += launches_of(step);
