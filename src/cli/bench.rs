@@ -4,10 +4,10 @@ use super::console::Console;
 use super::device;
 use super::profile::seconds;
 use clap::Args;
-use degrain::model::Preset;
+use degrain::Result;
+use degrain::model::{WORKLOADS, Workload};
 use degrain::profile::step_times;
 use degrain::train::synthetic_step;
-use degrain::{Error, Result};
 use serde::Serialize;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -31,34 +31,6 @@ pub(super) struct Flags {
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     budget: f64,
 }
-
-/// A standard workload: a preset and what is changed in it.
-struct Workload {
-    name: &'static str,
-    settings: &'static [&'static str],
-}
-
-/// The workloads that other frameworks are measured on as well.
-const WORKLOADS: [Workload; 5] = [
-    Workload {
-        name: "lfw-conv",
-        settings: &[
-            "model.encoder.0.activation=relu",
-            "model.encoder.2.activation=relu",
-            "model.encoder.4.activation=relu",
-            "model.encoder.6.activation=relu",
-            "model.decoder.2.activation=relu",
-            "model.decoder.3.activation=relu",
-            "model.decoder.4.activation=relu",
-            "train.noise=gaussian:0.1",
-            "train.batch=64",
-        ],
-    },
-    Workload { name: "mnist-dae", settings: &["train.batch=50"] },
-    Workload { name: "quickdraw-simple", settings: &["train.batch=64"] },
-    Workload { name: "quickdraw-deep", settings: &["train.batch=64"] },
-    Workload { name: "quickdraw-conv", settings: &["train.batch=32"] },
-];
 
 /// What is printed of one workload.
 #[derive(Serialize)]
@@ -92,18 +64,12 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
         let text = rows.iter().map(Measured::line).collect::<Vec<_>>().join("\n");
         return console.result(&json!({ "workloads": rows }), text);
     }
-    let known = || WORKLOADS.iter().map(|workload| workload.name).collect::<Vec<_>>().join(", ");
-    let found = WORKLOADS.iter().find(|workload| workload.name == flags.workload);
-    let unknown = || Error::setting(&flags.workload, format!("is no workload: there are {}", known()));
-    let row = measure(found.ok_or_else(unknown)?, flags, console.started, device, console)?;
+    let row = measure(Workload::named(&flags.workload)?, flags, console.started, device, console)?;
     console.result(&row, row.line())
 }
 
 fn measure(workload: &Workload, flags: &Flags, begin: Instant, device: &str, console: &Console) -> Result<Measured> {
-    let mut preset = Preset::load(workload.name)?;
-    let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
-    let settings: Vec<&str> = workload.settings.iter().copied().chain(batch.as_deref()).collect();
-    preset.set_all(&settings)?;
+    let preset = workload.preset(flags.batch)?;
     let batch = preset.train.batch;
     let mut session = device::open(device, console)?;
     session.set_fuse(!flags.no_fuse);

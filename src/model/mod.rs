@@ -25,6 +25,7 @@ mod sizes;
 pub mod stages;
 pub mod summary;
 pub mod train_table;
+pub mod workload;
 
 pub use init::Init;
 pub use layer::{Activation, Layer, Padding};
@@ -35,3 +36,4 @@ pub use settings::{BatchNormKind, Convention, JacobianNorm, Loss, Noise, Optimiz
 pub use shapes::{Architecture, Parameter, ResolvedLayer, Side, Switches};
 pub use stages::Stage;
 pub use summary::Summary;
+pub use workload::{WORKLOADS, Workload};
