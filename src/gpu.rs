@@ -15,4 +15,4 @@ pub use device::{Adapter, DeviceKind, Gpu, adapters};
 pub use lone::{BoundData, Checks, LoneBench, LoneBinding, LoneLimits, LoneModule, LonePass, LoneSource};
 pub use recording::GpuProgram;
 pub use shader::{Layout, assemble, reflect};
-pub use translate::{Translation, translate};
+pub use translate::{Translation, Translator, translate};

@@ -261,12 +261,27 @@ impl Graph {
     /// # Errors
     /// If some op on the way has no gradient, or if the loss does not depend on one of `wrt`.
     pub fn gradients(&mut self, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<TensorId>> {
+        self.scaled_gradients(loss, wrt, 1.0)
+    }
+
+    /// As [`Graph::gradients`], with every gradient on the way `scale` times as large, so that half precision can hold it.
+    /// The results are divided by it again: powers of two change no bit of a normal `f32`.
+    ///
+    /// # Errors
+    /// As [`Graph::gradients`].
+    pub fn scaled_gradients(&mut self, loss: TensorId, wrt: &[TensorId], scale: f32) -> Result<Vec<TensorId>> {
         let ty = self.ty(loss).clone();
         if ty.shape.len() != 1 {
             return Err(Error::shape("gradients", "a scalar loss", ty.to_string()));
         }
-        let one = self.apply_one(crate::op::Fill { shape: ty.shape, value: 1.0 }, &[])?;
-        self.vector_jacobian(&[(loss, one)], wrt)
+        let seed = self.apply_one(crate::op::Fill { shape: ty.shape, value: scale }, &[])?;
+        let gradients = self.vector_jacobian(&[(loss, seed)], wrt)?;
+        if scale == 1.0 {
+            return Ok(gradients);
+        }
+        self.set_label("loss scale");
+        let op = crate::op::Scale { factor: scale.recip() };
+        gradients.into_iter().map(|gradient| self.apply_one(op, &[gradient])).collect()
     }
 
     /// Sum over the pairs (output, upstream) of upstream^T d output / d `wrt`, for each tensor of `wrt`.

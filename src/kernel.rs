@@ -1,6 +1,10 @@
 //! What an op may run on a GPU, as plain data: shaders, launches, variants, their cost and how exact they are.
 //! Nothing here names a wgpu type, so a plan can hold it and a test can check it without a device.
 
+mod precision;
+
+pub use precision::{MatrixUnits, Precision, Products};
+
 use std::fmt;
 
 /// WGSL files that together make one module: shared snippets first, the kernel last.
@@ -136,12 +140,14 @@ pub struct Variant {
     pub scratch_bytes: Vec<usize>,
     /// Estimated time on the target, in microseconds; the smallest is chosen.
     pub estimate_us: f64,
+    /// What its sums of products are made of.
+    pub products: Products,
 }
 
 impl Variant {
     /// A variant of one dispatch without scratch.
     pub fn single(name: &'static str, estimate_us: f64, launch: Launch) -> Self {
-        Self { name, launches: vec![launch], scratch_bytes: Vec::new(), estimate_us }
+        Self { name, launches: vec![launch], scratch_bytes: Vec::new(), estimate_us, products: Products::F32 }
     }
 }
 
@@ -173,6 +179,10 @@ pub struct Target {
     pub int64: bool,
     /// Whether kernels may use reals of 16 bits.
     pub f16: bool,
+    /// What is asked of products.
+    pub precision: Precision,
+    /// Matrix units that kernels may use; none where the device has none, or was not opened with them.
+    pub matrix_units: Option<MatrixUnits>,
 }
 
 impl Target {
@@ -186,6 +196,8 @@ impl Target {
         subgroup_size: 0,
         int64: false,
         f16: false,
+        precision: Precision::F32,
+        matrix_units: None,
     };
     /// WebGPU's default limits with what kernels for software drivers may use besides, among it the most storage
     /// buffers that any kernel binds.
@@ -196,6 +208,23 @@ impl Target {
         int64: true,
         ..Self::DEFAULT_LIMITS
     };
+    /// A GPU with matrix units for 16x16 matrices, in half precision. All that have such units have this much workgroup
+    /// memory.
+    pub const MATRIX_UNITS: Self = Self {
+        workgroup_memory_bytes: 32 << 10,
+        f16: true,
+        precision: Precision::F16,
+        matrix_units: Some(MatrixUnits { size: 16, lanes: 32 }),
+        ..Self::DEFAULT_LIMITS
+    };
+    /// One of each kind of target: together they launch every shader, in every size that it has.
+    pub const ALL: [Self; 5] = [
+        Self::DEFAULT_LIMITS,
+        Self::SOFTWARE_DRIVER,
+        Self { precision: Precision::F16, ..Self::SOFTWARE_DRIVER },
+        Self::MATRIX_UNITS,
+        Self { matrix_units: Some(MatrixUnits { size: 8, lanes: 64 }), ..Self::MATRIX_UNITS },
+    ];
 
     /// Whether this is a software driver.
     pub fn is_software(&self) -> bool {

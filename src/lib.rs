@@ -49,6 +49,7 @@ pub mod data;
 pub mod error;
 pub mod gpu;
 pub mod graph;
+mod half;
 pub mod kernel;
 pub mod latent;
 pub mod model;

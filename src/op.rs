@@ -22,6 +22,7 @@ mod fill;
 mod gather;
 mod gather_noise;
 mod gaussian_kl;
+mod half_products;
 mod history;
 mod lookup;
 mod loss_gradient;

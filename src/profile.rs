@@ -7,7 +7,6 @@ mod ceilings;
 mod check;
 mod compare;
 mod contest;
-mod half;
 mod hints;
 mod kernel_profile;
 mod launches;

@@ -4,7 +4,7 @@ use crate::cpu::CpuProgram;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
-use crate::kernel::Target;
+use crate::kernel::{Precision, Products, Target};
 use crate::plan::{Plan, PlanOptions, Storage, Tuning};
 use crate::tensor::{Array, DType, TensorType};
 use std::collections::HashMap;
@@ -130,8 +130,8 @@ pub trait Backend: Send {
     /// If the device is lost.
     fn clear(&mut self) -> Result<()>;
 
-    /// The same device opened once more, with its matrix units, and the size of their matrices; none where it has none.
-    fn with_matrix_units(&self) -> Option<(Gpu, u32)> {
+    /// The same device opened once more, with its matrix units; none where it has none.
+    fn with_matrix_units(&self) -> Option<Gpu> {
         None
     }
 }
@@ -194,10 +194,26 @@ impl Session {
         self.target.as_ref()
     }
 
-    /// A session on the same device with its matrix units, which are experimental in wgpu, and the size of their matrices;
-    /// none where it has none.
-    pub fn with_matrix_units(&self) -> Option<(Self, u32)> {
-        self.backend.with_matrix_units().map(|(gpu, size)| (Self::gpu(gpu), size))
+    /// A session on the same device with its matrix units, which are experimental in wgpu; none where it has none.
+    pub fn with_matrix_units(&self) -> Option<Self> {
+        self.backend.with_matrix_units().map(Self::gpu)
+    }
+
+    /// Makes plans of products in this precision from now on; a CPU executor stays at `f32`. On matrix units half precision
+    /// is to be had by [`crate::validate::in_half_precision`], which tests them first.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if let Some(target) = &mut self.target {
+            target.precision = precision;
+        }
+    }
+
+    /// What products are computed of: on matrix units, those for which there is such a kernel.
+    pub fn products(&self) -> Products {
+        match &self.target {
+            Some(Target { precision: Precision::F16, matrix_units: Some(_), .. }) => Products::MatrixUnits,
+            Some(Target { precision: Precision::F16, .. }) => Products::F16,
+            _ => Products::F32,
+        }
     }
 
     /// Bytes of all buffers on the device.

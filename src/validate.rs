@@ -9,6 +9,7 @@
 //!   without one. [`test_main`] makes `cargo test` trials of suites.
 //! - [`BareKernel`] makes a suite of one WGSL file, its parameter block and a closure.
 //! - [`check_gradients`] holds an op's analytic gradient against central differences.
+//! - [`in_half_precision`] has a session compute in half precision, on matrix units once they have passed a test.
 //! - [`bisect`] names the first launch of a graph that goes wrong on a device.
 
 mod bisect;
@@ -16,6 +17,7 @@ mod case;
 mod compare;
 mod gradient;
 mod kernel;
+mod precision;
 mod report;
 mod shaders;
 mod suite;
@@ -28,6 +30,7 @@ pub use case::{Direction, check, variant_names};
 pub use compare::{Comparison, Mismatch, compare};
 pub use gradient::{GradientCheck, check_gradients};
 pub use kernel::{BareKernel, BlockMember, KernelCase, ParameterBlock};
+pub use precision::{in_half_precision, matrix_unit_cases};
 pub use report::{CaseFailure, Report, Row};
 pub use suite::{Filter, Modules, Subject, Suite, SuiteOp};
 pub use trials::{Open, device_trials, missing_adapter, test_main, trials};

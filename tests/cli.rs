@@ -206,6 +206,8 @@ fn devices_name_the_one_that_auto_takes() {
     for (index, device) in devices.iter().enumerate() {
         assert_eq!(device["index"], index);
         assert!(["name", "backend", "kind", "driver"].iter().all(|key| device[key].is_string()), "{device}");
+        let units = &device["matrix_units"];
+        assert!(units.is_null() || [8, 16].contains(&units["size"].as_u64().unwrap()), "{device}");
     }
     let taken: Vec<&Value> = devices.iter().filter(|device| device["auto"] == true).collect();
     assert!(taken.len() == 1 && taken[0]["kind"] != "software", "{json}");
@@ -257,6 +259,30 @@ fn a_run_folder_is_complete_and_the_json_has_its_keys() {
     assert_eq!(summary["preset"], "tiny");
     let resumed = lab.run(&["train", "--resume", "run", "--device", "cpu"]).ok();
     assert!(resumed.stdout.contains("finished"), "{}", resumed.stdout);
+}
+
+#[test]
+fn half_precision_is_told_from_what_it_became() {
+    let lab = Lab::new();
+    let single = lab.train("single", &["--json"]).ok();
+    assert_eq!((&single.json()["precision"], &single.json()["products"]), (&"f32".into(), &"f32".into()));
+    let ended = lab.train("half", &["--precision", "f16", "--json"]).ok();
+    assert_eq!((&ended.json()["precision"], &ended.json()["products"]), (&"f16".into(), &"f32".into()));
+    let told: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("f16")).collect();
+    assert_eq!(told, ["warning: the CPU executor computes in f32, which --precision f16 would not make faster"]);
+    let config = |run: &str| String::from_utf8(lab.read(&format!("{run}/config.toml"))).unwrap();
+    assert!(config("single").contains("precision = \"f32\"\n") && config("half").contains("precision = \"f16\"\n"));
+    assert!(!config("half").contains("loss_scale"), "it is found anew from the batch");
+    // The loss scale is all that differs where products are in f32, and it is undone to the bit.
+    assert!(lab.read("single/last.safetensors") == lab.read("half/last.safetensors"));
+    lab.run(&["train", "--resume", "half", "--precision", "f32"])
+        .fails(&["--resume: --precision would make it another"]);
+    let eval = |more: &[&str]| lab.run(&[&["eval", "half", "--json", "--device", "cpu"], more].concat()).ok();
+    assert!(
+        eval(&[]).stderr.contains("warning: the CPU executor") && !eval(&["--precision=f32"]).stderr.contains("f16")
+    );
+    lab.train("wrong", &["--set", "train.loss_scale=3"]).fails(&["train.loss_scale: must be a power of two from 1 to"]);
+    assert_eq!(lab.run(&["bench", "--precision", "f8"]).code, Some(2));
 }
 
 #[test]

@@ -23,8 +23,7 @@ fn every_shader_file_is_used() {
         .flat_map(|case| {
             let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
             let signature = Signature { inputs: &inputs, outputs: &outputs };
-            let targets = [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER];
-            let variants = targets.map(|target| case.op.variants(&signature, &target));
+            let variants = Target::ALL.map(|target| case.op.variants(&signature, &target));
             variants
                 .into_iter()
                 .flatten()

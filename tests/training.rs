@@ -13,6 +13,8 @@ use std::path::Path;
 
 #[path = "training/endings.rs"]
 mod endings;
+#[path = "training/precision.rs"]
+mod precision;
 
 const PRESET: &str = r#"
 name = "small"
@@ -275,5 +277,6 @@ fn main() -> std::process::ExitCode {
         ("fusion_changes_nothing", fusion_changes_nothing),
         ("streams_what_does_not_fit", streams_what_does_not_fit),
     ];
-    libtest_mimic::run(&arguments, device_trials(tests.into_iter().chain(endings::TESTS))).exit_code()
+    libtest_mimic::run(&arguments, device_trials(tests.into_iter().chain(endings::TESTS).chain(precision::TESTS)))
+        .exit_code()
 }

@@ -5,6 +5,7 @@ use super::device;
 use super::profile::seconds;
 use clap::Args;
 use degrain::Result;
+use degrain::kernel::Precision;
 use degrain::model::{WORKLOADS, Workload};
 use degrain::profile::step_times;
 use degrain::train::synthetic_step;
@@ -27,6 +28,9 @@ pub(super) struct Flags {
     /// Run every op by itself
     #[arg(long)]
     no_fuse: bool,
+    /// What products are computed of
+    #[arg(long, default_value_t, value_name = "f32|f16")]
+    precision: Precision,
     /// Measure each for about this long
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     budget: f64,
@@ -38,6 +42,8 @@ struct Measured {
     workload: &'static str,
     batch: usize,
     device: String,
+    /// What products were computed of.
+    products: String,
     /// Median of the windows.
     steps_per_s: f64,
     images_per_s: f64,
@@ -69,9 +75,10 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
 }
 
 fn measure(workload: &Workload, flags: &Flags, begin: Instant, device: &str, console: &Console) -> Result<Measured> {
-    let preset = workload.preset(flags.batch)?;
+    let mut preset = workload.preset(flags.batch)?;
+    preset.set_all(&[format!("train.precision={}", flags.precision)])?;
     let batch = preset.train.batch;
-    let mut session = device::open(device, console)?;
+    let mut session = device::open_in(flags.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
     let step = synthetic_step(&preset, batch, session.target())?;
     let program = session.record(&step.graph)?;
@@ -85,6 +92,7 @@ fn measure(workload: &Workload, flags: &Flags, begin: Instant, device: &str, con
         workload: workload.name,
         batch,
         device: session.device().to_owned(),
+        products: session.products().to_string(),
         steps_per_s,
         images_per_s: batch as f64 * steps_per_s,
         spread: times.spread(),

@@ -3,8 +3,10 @@
 use super::console::Console;
 use degrain::data::cache_folder;
 use degrain::gpu::{Adapter, DeviceKind, adapters};
+use degrain::kernel::Precision;
 use degrain::profile::kept_tuning;
 use degrain::session::Session;
+use degrain::validate::in_half_precision;
 use degrain::{Error, Result};
 
 /// What the CPU executor is called in lists.
@@ -55,6 +57,23 @@ pub(super) fn open(wanted: &str, console: &Console) -> Result<Session> {
     };
     let mut session = open_with(wanted, console, Session::cpu, gpu)?;
     session.set_tuning(kept_tuning(&session));
+    Ok(session)
+}
+
+/// As [`open`], in this precision where the device has it; tells what products are computed of where that is not `f32`.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_in(precision: Precision, wanted: &str, console: &Console) -> Result<Session> {
+    let session = open(wanted, console)?;
+    if precision == Precision::F32 {
+        return Ok(session);
+    }
+    let (session, note) = in_half_precision(session);
+    match note {
+        Some(note) => console.warn(note),
+        None => console.note(format_args!("products are computed in {}", session.products())),
+    }
     Ok(session)
 }
 

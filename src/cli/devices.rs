@@ -19,6 +19,8 @@ struct Row {
     /// None for the CPU executor, which has none.
     limits: Option<Limits>,
     features: Vec<&'static str>,
+    /// Units for products in half precision; none where there are none.
+    matrix_units: Option<Units>,
     /// Whether `auto` takes it.
     auto: bool,
 }
@@ -30,6 +32,13 @@ struct Limits {
     workgroup_memory_bytes: u32,
     max_binding_bytes: u64,
     max_storage_buffers: u32,
+}
+
+/// Matrix units.
+#[derive(Serialize)]
+struct Units {
+    /// Rows and columns of a matrix.
+    size: u32,
 }
 
 pub(super) fn run(console: &Console) -> Result<()> {
@@ -62,6 +71,7 @@ fn row(index: usize, adapter: &Adapter, taken: Option<usize>) -> Row {
             max_storage_buffers: target.max_storage_buffers,
         }),
         features: adapter.features(),
+        matrix_units: adapter.matrix_units().map(|units| Units { size: units.size }),
         auto: taken == Some(index),
     }
 }
@@ -76,6 +86,7 @@ fn cpu_row(index: usize, auto: bool) -> Row {
         driver: format!("degrain {}, {threads} threads", env!("CARGO_PKG_VERSION")),
         limits: None,
         features: Vec::new(),
+        matrix_units: None,
         auto,
     }
 }
@@ -98,6 +109,11 @@ fn text(rows: &[Row], why: &str) -> String {
             );
             let features = if row.features.is_empty() { "none".to_owned() } else { row.features.join(", ") };
             let _ = writeln!(text, "     features  {features}");
+            let units = match &row.matrix_units {
+                Some(Units { size }) => format!("{size}x{size}, for --precision f16"),
+                None => "none: --precision f16 would be slower than f32".to_owned(),
+            };
+            let _ = writeln!(text, "     matrices  {units}");
         }
     }
     let taken = rows.iter().find(|row| row.auto).map_or("nothing", |row| row.name.as_str());

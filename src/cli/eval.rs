@@ -5,6 +5,7 @@ use super::run::{RunFlags, SavedRun};
 use super::{device, finish, pictures};
 use clap::Args;
 use degrain::data::{Dataset, Split};
+use degrain::kernel::Precision;
 use degrain::model::{Noise, Preset};
 use degrain::report::Metrics;
 use degrain::train::{Inference, validation_loss};
@@ -26,6 +27,9 @@ pub(super) struct Flags {
     /// Noise on the inputs, in place of the run's
     #[arg(long)]
     noise: Option<Noise>,
+    /// What products are computed of, in place of the run's
+    #[arg(long, value_name = "f32|f16")]
+    precision: Option<Precision>,
 }
 
 /// What `eval --json` prints: the metrics, and of what.
@@ -34,6 +38,8 @@ struct Report {
     run: String,
     weights: &'static str,
     device: String,
+    /// What products were computed of.
+    products: String,
     data: String,
     /// `held_out`, or `all` pictures of the data.
     part: &'static str,
@@ -50,7 +56,9 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     if let Some(noise) = flags.noise {
         preset.train.noise_validation = Some(noise);
     }
-    let mut session = device::open(device, console)?;
+    let precision = flags.precision.unwrap_or(preset.train.precision);
+    let mut session = device::open_in(precision, device, console)?;
+    let products = session.products().to_string();
     let device = session.device().to_owned();
     let (data, rows, split) = rows(flags, &mut preset, console)?;
     let val_loss = match &split {
@@ -63,7 +71,8 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     let metrics = metrics.ok_or_else(|| Error::setting("--data", "has no pictures"))?;
     let run = flags.run.run.display().to_string();
     let noise = noise.to_string();
-    let report = Report { run, weights: weights_name, device, data: data.origin, part, noise, val_loss, metrics };
+    let report =
+        Report { run, weights: weights_name, device, products, data: data.origin, part, noise, val_loss, metrics };
     console.result(&report, text(&report))
 }
 

@@ -6,6 +6,7 @@ use super::run::read_weights;
 use super::tensorboard::{self, TensorBoard};
 use super::{pca, pictures, sheets};
 use degrain::data::{Dataset, Split};
+use degrain::kernel::{Precision, Products};
 use degrain::model::{Noise, Preset};
 use degrain::report::Metrics;
 use degrain::session::Session;
@@ -35,6 +36,10 @@ pub(super) struct RunSummary {
     run: String,
     preset: String,
     device: String,
+    /// What was asked for: `f32` or `f16`.
+    precision: Precision,
+    /// What products were computed of in the end.
+    products: String,
     /// `finished`, `early_stopped` or `interrupted`.
     ending: &'static str,
     pub(super) epochs: u64,
@@ -62,20 +67,34 @@ pub(super) struct RunSummary {
     pub(super) command: String,
 }
 
+/// What a run was computed on.
+struct Ran {
+    device: String,
+    products: Products,
+}
+
+impl Ran {
+    fn on(session: &Session) -> Self {
+        Self { device: session.device().to_owned(), products: session.products() }
+    }
+}
+
 impl Finish<'_> {
     /// The summary of a run that goes on later.
     ///
     /// # Errors
     /// A log of pre-training that cannot be read.
     pub(super) fn interrupted(&self, session: &Session, run: &RunDir) -> Result<RunSummary> {
-        self.summary(session.device(), run, None, None)
+        self.summary(&Ran::on(session), run, None, None)
     }
 
-    fn summary(&self, device: &str, run: &RunDir, test: Option<Metrics>, pca_mse: Option<f64>) -> Result<RunSummary> {
+    fn summary(&self, ran: &Ran, run: &RunDir, test: Option<Metrics>, pca_mse: Option<f64>) -> Result<RunSummary> {
         Ok(RunSummary {
             run: run.path().display().to_string(),
             preset: self.preset.name.clone(),
-            device: device.to_owned(),
+            device: ran.device.clone(),
+            precision: self.preset.train.precision,
+            products: ran.products.to_string(),
             ending: match self.outcome.ending {
                 Ending::Finished => "finished",
                 Ending::EarlyStopped => "early_stopped",
@@ -116,7 +135,7 @@ pub(super) fn finish(
     console: &Console,
 ) -> Result<RunSummary> {
     let Finish { preset, data, split, .. } = *finish;
-    let device = session.device().to_owned();
+    let ran = Ran::on(&session);
     let (weights, _) = read_weights(run.path(), None)?;
     let mut inference = Inference::new(session, preset, weights, preset.train.batch)?;
     // The PCA is the processor's work, while a GPU evaluates.
@@ -132,7 +151,7 @@ pub(super) fn finish(
         console.warn(format_args!("no PCA beside the network: {error}"));
         None
     });
-    let mut summary = finish.summary(&device, run, test?, pca_mse)?;
+    let mut summary = finish.summary(&ran, run, test?, pca_mse)?;
     let sheets = sheets.transpose()?.unwrap_or_default();
     summary.sheet = sheets.first().map(|sheet| run.file(sheet.name).display().to_string());
     if let Some(error) = tensorboard::put(tensorboard, |log| log.end(&summary, &sheets)) {
@@ -175,6 +194,7 @@ impl RunSummary {
         let decibels = test.and_then(|test| test.psnr).map(|psnr| format!("{psnr:.2} dB"));
         let all = [
             ("device", Some(self.device.clone())),
+            ("precision", self.precision_text()),
             ("training", Some(format!("{}, {} epochs, {} steps", self.ending(), self.epochs, self.steps))),
             ("pre-training", self.pretraining.as_ref().map(Pretraining::text)),
             ("pictures", Some(format!("{} trained, {} held out", self.train_pictures, self.held_out_pictures))),
@@ -198,6 +218,11 @@ impl RunSummary {
         self.ending.replace('_', " ")
     }
 
+    /// What was asked for and what it became; none where that is `f32` as ever.
+    fn precision_text(&self) -> Option<String> {
+        (self.precision != Precision::F32).then(|| format!("{} asked for, {} used", self.precision, self.products))
+    }
+
     fn pca_text(&self, mse: f64) -> String {
         let of = if self.noise == "none" { "" } else { ", of the clean pictures" };
         format!("{mse:.6} (code of {}{of})", self.code)
@@ -211,6 +236,9 @@ impl fmt::Display for RunSummary {
         writeln!(f, "{preset} {}: {epochs} epochs, {steps} steps on {device}", self.ending())?;
         if let Some(pretraining) = &self.pretraining {
             writeln!(f, "pre-trained {}", pretraining.text())?;
+        }
+        if let Some(precision) = self.precision_text() {
+            writeln!(f, "precision   {precision}")?;
         }
         if let Some(test) = &self.test {
             write_metrics(f, test)?;

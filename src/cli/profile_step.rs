@@ -3,6 +3,7 @@
 use super::console::Console;
 use super::{device, run::load_preset};
 use clap::{Args, ValueEnum};
+use degrain::kernel::Precision;
 use degrain::plan::Reason;
 use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, duration, profile_graph};
 use degrain::report::{Page, Table, encode_png, roofline};
@@ -26,6 +27,9 @@ pub(super) struct StepFlags {
     /// Change any setting of the preset, such as model.encoder.0.channels=16
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// What products are computed of [default: as the preset says]
+    #[arg(long, value_name = "f32|f16")]
+    precision: Option<Precision>,
     /// Run every op by itself
     #[arg(long)]
     no_fuse: bool,
@@ -56,6 +60,7 @@ impl StepFlags {
             ("--batch", self.batch.is_some()),
             ("--mode", self.mode == Mode::Encode),
             ("--set", !self.settings.is_empty()),
+            ("--precision", self.precision.is_some()),
             ("--no-fuse", self.no_fuse),
             ("--trace", self.trace.is_some()),
             ("--roofline", self.roofline.is_some()),
@@ -84,6 +89,9 @@ struct Report {
     mode: Mode,
     batch: usize,
     images_per_second: f64,
+    /// What products were computed of.
+    #[serde(default)]
+    products: String,
     #[serde(flatten)]
     profile: StepProfile,
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
@@ -93,12 +101,13 @@ struct Report {
 pub(super) fn run(what: &str, flags: &StepFlags, options: StepOptions, device: &str, console: &Console) -> Result<()> {
     let mut preset = load_preset(what)?;
     let batch = flags.batch.map(|batch| format!("train.batch={batch}"));
-    let settings: Vec<String> = batch.into_iter().chain(flags.settings.iter().cloned()).collect();
+    let precision = flags.precision.map(|precision| format!("train.precision={precision}"));
+    let settings: Vec<String> = batch.into_iter().chain(precision).chain(flags.settings.iter().cloned()).collect();
     preset.set_all(&settings)?;
     // Before minutes of measuring.
     let old = flags.compare.as_deref().map(read_old).transpose()?;
     let batch = preset.train.batch;
-    let mut session = device::open(device, console)?;
+    let mut session = device::open_in(preset.train.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
     let peaks = if flags.fresh_peaks { Ceilings::measure_and_keep } else { Ceilings::cached };
     let peaks = peaks(&mut session)?;
@@ -108,8 +117,16 @@ pub(super) fn run(what: &str, flags: &StepFlags, options: StepOptions, device: &
     };
     let profile = profile_graph(&mut session, &step.graph, &step.values, &peaks, &options)?;
     let images_per_second = batch as f64 * 1e6 / profile.step_us;
-    let mut report =
-        Report { preset: preset.name.clone(), mode: flags.mode, batch, images_per_second, profile, compared: None };
+    let products = session.products().to_string();
+    let mut report = Report {
+        preset: preset.name.clone(),
+        mode: flags.mode,
+        batch,
+        images_per_second,
+        products,
+        profile,
+        compared: None,
+    };
     if let Some((path, old)) = old {
         report.warn_of_differences(&path, &old, console);
         report.compared = Some(report.profile.compared_with(&old.profile));
@@ -166,6 +183,7 @@ impl Report {
         let step = &profile.step;
         let mut rows = vec![
             ("device", profile.device.clone()),
+            ("products", self.products.clone()),
             (
                 "step",
                 format!(

@@ -37,7 +37,7 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<Endi
 
 fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
     let preset = flags.preset()?;
-    let mut session = device::open(device, console)?;
+    let mut session = device::open_in(preset.train.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
     let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
     let run = match &flags.out {
@@ -59,7 +59,7 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     if !flags.moves_the_end() && run.file(SUMMARY).is_file() {
         return tell_finished(&run, console);
     }
-    let mut session = device::open(device, console)?;
+    let mut session = device::open_in(preset.train.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
     let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
     tell(&run, session.device(), console);

@@ -61,6 +61,9 @@ pub(super) struct Flags {
     /// Noise on the inputs: none, gaussian:SIGMA, mask:SHARE, salt-pepper:SHARE or rect:PIXELS
     #[arg(long)]
     noise: Option<Noise>,
+    /// What products are computed of; f16 pays on devices with matrix units
+    #[arg(long, value_parser = PossibleValuesParser::new(["f32", "f16"]))]
+    precision: Option<String>,
     /// Values in a code
     #[arg(long, value_name = "N")]
     code: Option<usize>,
@@ -181,6 +184,7 @@ impl Flags {
             ("--lr", "train.lr", float(self.lr)),
             ("--optimizer", "train.optimizer", text(&self.optimizer)),
             ("--noise", "train.noise", self.noise.map(|noise| noise.to_string())),
+            ("--precision", "train.precision", text(&self.precision)),
             ("--code", "model.code", size(self.code)),
             ("--seed", "train.seed", number(self.seed)),
             ("--patience", "train.patience", number(self.patience)),

@@ -86,16 +86,27 @@ fn run_suite(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     };
     let suite = Suite::built_in().with_random(flags.random, flags.seed)?.filtered(&filter)?;
     let wanted = |kind: Kind| flags.modules.is_none_or(|only| only == kind);
-    let mut subjects = device::open_with(
+    let (mut subjects, mut halves) = device::open_with(
         device,
         console,
-        || vec![Subject::cpu()],
+        || (vec![Subject::cpu()], Vec::new()),
         |adapter| {
             let kinds = [Kind::Checked, Kind::Trusted].into_iter().filter(|&kind| wanted(kind));
-            kinds.map(|kind| Subject::gpu(adapter, kind == Kind::Checked)).collect()
+            let single = kinds.map(|kind| Subject::gpu(adapter, kind == Kind::Checked)).collect::<Result<_>>()?;
+            let half = wanted(Kind::Trusted).then(|| Subject::gpu_in_half_precision(adapter)).transpose()?;
+            Ok((single, half.into_iter().collect()))
         },
     )?;
-    let report = run_subjects(&suite, &mut subjects, console)?;
+    let half = suite.clone().in_half_precision();
+    if half.cases() == 0 {
+        halves.clear();
+    }
+    let single = run_subjects(&suite, &mut subjects, console);
+    let report = if halves.is_empty() {
+        single?
+    } else {
+        joined(&suite, single, run_subjects(&half, &mut halves, console), flags)?
+    };
     let seconds = console.started.elapsed().as_secs_f64();
     let repeat = |failure: &CaseFailure| repeat(failure, &report.device, device);
     let mut text = report.to_string();
@@ -118,6 +129,28 @@ fn run_suite(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     }
 }
 
+/// Both reports as one. A kernel that was named need be there in one precision only.
+fn joined(suite: &Suite, single: Result<Report>, half: Result<Report>, flags: &Flags) -> Result<Report> {
+    let mut report = match (single, half) {
+        (Ok(mut single), Ok(half)) => {
+            single.extend(half);
+            single
+        }
+        (Ok(only), Err(Error::Setting { .. })) | (Err(Error::Setting { .. }), Ok(only)) if flags.variant.is_some() => {
+            only
+        }
+        (Err(error), _) | (_, Err(error)) => return Err(error),
+    };
+    sort(suite, &mut report);
+    Ok(report)
+}
+
+/// Brings the rows into the order of the suite.
+fn sort(suite: &Suite, report: &mut Report) {
+    let place = |row: &Row| suite.ops().iter().position(|op| op.name == row.op);
+    report.rows.sort_by_key(|row| (place(row), row.direction, row.variant, row.modules));
+}
+
 /// Runs the suite on all subjects at once: compiling kernels takes one core each.
 fn run_subjects(suite: &Suite, subjects: &mut [Subject], console: &Console) -> Result<Report> {
     let cases = suite.cases() * subjects.len();
@@ -138,8 +171,7 @@ fn run_subjects(suite: &Suite, subjects: &mut [Subject], console: &Console) -> R
         }
     }
     let mut report = total.unwrap_or_default();
-    let place = |row: &Row| suite.ops().iter().position(|op| op.name == row.op);
-    report.rows.sort_by_key(|row| (place(row), row.direction, row.variant, row.modules));
+    sort(suite, &mut report);
     Ok(report)
 }
 

@@ -1,9 +1,12 @@
 //! Adapters and the opened device.
 
+mod matrix_units;
+
 use super::kernels::{Kernel, KernelKey};
 use super::pipeline_store::PipelineStore;
 use crate::error::{Error, Result};
-use crate::kernel::{Target, TargetKind};
+use crate::kernel::{Precision, Target, TargetKind};
+use matrix_units::MATRIX_UNITS;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -110,6 +113,8 @@ impl Adapter {
             subgroup_size: if fixed { info.subgroup_max_size } else { 0 },
             int64: features.contains(wgpu::Features::SHADER_INT64),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            precision: Precision::F32,
+            matrix_units: self.matrix_units().filter(|_| features.contains(MATRIX_UNITS)),
         }
     }
 
@@ -121,7 +126,7 @@ impl Adapter {
             (wgpu::Features::SHADER_F16, "f16"),
             (wgpu::Features::SUBGROUP, "subgroups"),
             (wgpu::Features::IMMEDIATES, "immediates"),
-            (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrix"),
+            (MATRIX_UNITS, "cooperative matrix"),
         ]
         .into_iter()
         .filter_map(|(feature, name)| has.contains(feature).then_some(name))
@@ -168,27 +173,10 @@ impl Adapter {
         self.open_with(checked, wgpu::Limits::default(), wgpu::Features::empty())
     }
 
-    /// Opens the device with its matrix units, and tells the size of their square matrices: half-precision factors,
-    /// single-precision sums. None where it has no such units or its driver refuses.
-    pub(super) fn open_with_matrix_units(&self) -> Option<(Gpu, u32)> {
-        let units = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-        if !self.adapter.features().contains(units | wgpu::Features::SHADER_F16) {
-            return None;
-        }
-        let (half, single) = (wgpu::CooperativeScalarType::F16, wgpu::CooperativeScalarType::F32);
-        let properties = self.adapter.cooperative_matrix_properties();
-        let fits = |size: u32| {
-            let sizes = move |p: &wgpu::CooperativeMatrixProperties| [p.m_size, p.n_size, p.k_size] == [size; 3];
-            properties.iter().any(|p| sizes(p) && (p.ab_type, p.cr_type) == (half, single))
-        };
-        let size = [16, 8].into_iter().find(|&size| fits(size))?;
-        let gpu = self.open_with(false, self.adapter.limits(), self.opened_features() | units).ok()?;
-        Some((gpu, size))
-    }
-
     fn open_with(&self, checked: bool, limits: wgpu::Limits, features: wgpu::Features) -> Result<Gpu> {
-        let experimental_features = if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
-            // SAFETY: only the measurement of their peak asks for matrix units, and it holds the result against the formula.
+        let experimental_features = if features.contains(MATRIX_UNITS) {
+            // SAFETY: whoever asks for matrix units first holds what they compute against the formula: the measurement
+            // of their peak, and training in half precision.
             unsafe { wgpu::ExperimentalFeatures::enabled() }
         } else {
             wgpu::ExperimentalFeatures::disabled()

@@ -317,7 +317,7 @@ impl Backend for GpuProgram {
         self.write_buffer(&buffer, 0, words)
     }
 
-    fn with_matrix_units(&self) -> Option<(Gpu, u32)> {
+    fn with_matrix_units(&self) -> Option<Gpu> {
         self.gpu.adapter().open_with_matrix_units()
     }
 

@@ -2,11 +2,11 @@
 //! the same translator, so a construct that one of them cannot express shows up here on any machine.
 
 use super::shader::{parse, shader_error};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::Shader;
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
 
 /// A kernel in the language of each API.
@@ -37,38 +37,84 @@ const METAL: (u8, u8) = (2, 3);
 /// # Errors
 /// If it is not valid WGSL, or if one of the languages cannot express it; the message says which.
 pub fn translate(shader: Shader, text: &str) -> Result<Translation> {
-    let (module, _) = parse(shader, text)?;
-    let refused =
-        |language: &str, problem: String| shader_error(shader, format!("not expressible in {language}: {problem}"));
-    // The writers panic at what their language lacks (f64 in Metal), so each gets a module that was validated for it.
-    let validate = |language: &str, capabilities: Capabilities| {
+    let translator = Translator::new(shader, text)?;
+    Ok(Translation { spirv: translator.spirv()?, msl: translator.msl()?, hlsl: translator.hlsl()? })
+}
+
+/// A parsed module with one entry point `main`, to be translated to some of the languages.
+pub struct Translator<'a> {
+    shader: Shader,
+    text: &'a str,
+    module: Module,
+}
+
+impl<'a> Translator<'a> {
+    /// Parses a module.
+    ///
+    /// # Errors
+    /// If it is not valid WGSL.
+    pub fn new(shader: Shader, text: &'a str) -> Result<Self> {
+        let (module, _) = parse(shader, text)?;
+        Ok(Self { shader, text, module })
+    }
+
+    fn refused(&self, language: &str, problem: &str) -> Error {
+        shader_error(self.shader, format!("not expressible in {language}: {problem}"))
+    }
+
+    /// The writers panic at what their language lacks (f64 in Metal), so each gets a module that was validated for it.
+    fn validate(&self, language: &str, capabilities: Capabilities) -> Result<ModuleInfo> {
         let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-        validator.validate(&module).map_err(|e| refused(language, e.emit_to_string_with_path(text, shader.name)))
-    };
-    let entry = || (ShaderStage::Compute, "main".to_owned());
+        let validated = validator.validate(&self.module);
+        validated.map_err(|e| self.refused(language, &e.emit_to_string_with_path(self.text, self.shader.name)))
+    }
 
-    let info = validate("SPIR-V", spv::supported_capabilities())?;
-    let options = spv::Options { lang_version: SPIRV, bounds_check_policies: CHECKS, ..spv::Options::default() };
-    let pipeline = spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry().1 };
-    let spirv =
-        spv::write_vec(&module, &info, &options, Some(&pipeline)).map_err(|e| refused("SPIR-V", e.to_string()))?;
+    fn entry() -> (ShaderStage, String) {
+        (ShaderStage::Compute, "main".to_owned())
+    }
 
-    let info = validate("MSL", msl::supported_capabilities())?;
-    let options = metal_options(&module);
-    let pipeline = msl::PipelineOptions { entry_point: Some(entry()), ..msl::PipelineOptions::default() };
-    let (msl, written) =
-        msl::write_string(&module, &info, &options, &pipeline).map_err(|e| refused("MSL", e.to_string()))?;
-    check_entry_points(written.entry_point_names).map_err(|e| refused("MSL", e))?;
+    /// The words of [`Translation::spirv`].
+    ///
+    /// # Errors
+    /// If SPIR-V cannot express it.
+    pub fn spirv(&self) -> Result<Vec<u32>> {
+        let info = self.validate("SPIR-V", spv::supported_capabilities())?;
+        let options = spv::Options { lang_version: SPIRV, bounds_check_policies: CHECKS, ..spv::Options::default() };
+        let (shader_stage, entry_point) = Self::entry();
+        let pipeline = spv::PipelineOptions { shader_stage, entry_point };
+        let written = spv::write_vec(&self.module, &info, &options, Some(&pipeline));
+        written.map_err(|e| self.refused("SPIR-V", &e.to_string()))
+    }
 
-    let info = validate("HLSL", hlsl::supported_capabilities())?;
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..hlsl::Options::default() };
-    let pipeline = hlsl::PipelineOptions { entry_point: Some(entry()) };
-    let mut hlsl = String::new();
-    let written = hlsl::Writer::new(&mut hlsl, &options, &pipeline)
-        .write(&module, &info, None)
-        .map_err(|e| refused("HLSL", e.to_string()))?;
-    check_entry_points(written.entry_point_names).map_err(|e| refused("HLSL", e))?;
-    Ok(Translation { spirv, msl, hlsl })
+    /// The text of [`Translation::msl`].
+    ///
+    /// # Errors
+    /// If MSL cannot express it.
+    pub fn msl(&self) -> Result<String> {
+        let info = self.validate("MSL", msl::supported_capabilities())?;
+        let options = metal_options(&self.module);
+        let pipeline = msl::PipelineOptions { entry_point: Some(Self::entry()), ..msl::PipelineOptions::default() };
+        let (text, written) = msl::write_string(&self.module, &info, &options, &pipeline)
+            .map_err(|e| self.refused("MSL", &e.to_string()))?;
+        check_entry_points(written.entry_point_names).map_err(|e| self.refused("MSL", &e))?;
+        Ok(text)
+    }
+
+    /// The text of [`Translation::hlsl`].
+    ///
+    /// # Errors
+    /// If HLSL cannot express it.
+    pub fn hlsl(&self) -> Result<String> {
+        let info = self.validate("HLSL", hlsl::supported_capabilities())?;
+        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..hlsl::Options::default() };
+        let pipeline = hlsl::PipelineOptions { entry_point: Some(Self::entry()) };
+        let mut text = String::new();
+        let written = hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&self.module, &info, None)
+            .map_err(|e| self.refused("HLSL", &e.to_string()))?;
+        check_entry_points(written.entry_point_names).map_err(|e| self.refused("HLSL", &e))?;
+        Ok(text)
+    }
 }
 
 /// The writers report what is wrong with one entry point beside a text that lacks it.

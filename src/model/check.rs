@@ -4,6 +4,7 @@ use super::layer::Activation;
 use super::preset::{Data, Preset, Train};
 use super::settings::{Convention, Loss, OptimizerKind};
 use super::shapes::Architecture;
+use super::train_table::MAX_LOSS_SCALE;
 use crate::error::{Error, Result};
 
 /// Side of the pictures of the LFW archive, in pixels.
@@ -93,6 +94,10 @@ fn check_training(train: &Train) -> Result<()> {
     let limit = train.clip_norm.unwrap_or(1.0);
     require("train.clip_norm", (limit as f32).is_finite() && limit as f32 > 0.0, || {
         format!("must be a finite number above 0, not {limit}")
+    })?;
+    let scale = train.loss_scale.unwrap_or(1.0);
+    require("train.loss_scale", (1.0..=MAX_LOSS_SCALE).contains(&scale) && scale.log2().fract() == 0.0, || {
+        format!("must be a power of two from 1 to {MAX_LOSS_SCALE}, not {scale}")
     })?;
     let target = train.sparsity_target as f32;
     require("train.sparsity_target", target > 0.0 && target < 1.0, || {

@@ -2,6 +2,7 @@
 
 use super::schedule::Schedule;
 use super::settings::{Convention, JacobianNorm, Loss, Noise, OptimizerKind, Split};
+use crate::kernel::Precision;
 use serde::{Deserialize, Serialize};
 
 /// The `[train]` table.
@@ -80,6 +81,14 @@ pub struct Train {
     /// Speed of Nadam's momentum schedule: 0.004 in PyTorch and in Keras up to 2.10, 1 in Keras 3.
     #[serde(default = "default_psi")]
     pub psi: f64,
+    /// What products are computed of; a device that cannot do so uses `f32`, or does it by arithmetic.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Factor of the loss ahead of the backward pass in half precision, undone on the parameters' gradients: a power of two.
+    /// Where the file does not say, the largest that is not more than the numbers whose mean the loss is, so that the
+    /// gradients of the outputs are of the size of the errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
     /// Passes over the training pictures.
     pub epochs: u64,
     /// Passes over the training pictures for each layer of the encoder, trained with its mirror in the decoder on the
@@ -114,7 +123,21 @@ pub struct Train {
     pub min_delta: f64,
 }
 
+/// Largest factor of the loss: `f32` has room for gradients 2^100 times as large.
+pub(super) const MAX_LOSS_SCALE: f64 = 16_777_216.0;
+
 impl Train {
+    /// The factor of a loss that is the mean of `numbers` in the backward pass.
+    pub fn loss_scale(&self, numbers: usize) -> f64 {
+        match self.precision {
+            Precision::F32 => 1.0,
+            Precision::F16 => {
+                let automatic = || (numbers.max(1) as f64).log2().floor().exp2().min(MAX_LOSS_SCALE);
+                self.loss_scale.unwrap_or_else(automatic)
+            }
+        }
+    }
+
     /// Noise on the held-out pictures during training.
     pub fn validation_noise(&self) -> Noise {
         self.noise_validation.unwrap_or(self.noise)
@@ -168,4 +191,28 @@ fn default_val() -> f64 {
 
 fn default_seed() -> u64 {
     1
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use crate::model::Preset;
+
+    #[test]
+    fn the_loss_scale_follows_the_mean_unless_given() {
+        let mut preset = Preset::load("lfw-conv").unwrap();
+        assert_eq!(preset.train.loss_scale(196_608), 1.0, "nothing is scaled in f32");
+        preset.set("train.precision=f16").unwrap();
+        assert_eq!(
+            [0, 1, 3, 196_608, 1 << 40].map(|n| preset.train.loss_scale(n)),
+            [1.0, 1.0, 2.0, 131_072.0, 16_777_216.0]
+        );
+        preset.set("train.loss_scale=1024").unwrap();
+        assert_eq!(preset.train.loss_scale(196_608), 1024.0);
+        for wrong in ["0", "0.5", "1000", "33554432", "-2", "inf", "nan"] {
+            let message = preset.set(&format!("train.loss_scale={wrong}")).unwrap_err().to_string();
+            assert!(message.starts_with("train.loss_scale: must be a power of two from 1 to 16777216"), "{message}");
+        }
+        assert!(preset.set("train.precision=f64").unwrap_err().to_string().contains("f64"));
+    }
 }

@@ -9,7 +9,7 @@ use crate::cpu::scratch;
 use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Binding, Cost, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Cost, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -368,7 +368,7 @@ impl BatchNormBackward {
             launch(gradient, of_elements, vec![dy, weight, variance, Binding::Output(0)], rows * columns / width),
         ];
         let estimate_us = (rows * columns) as f64 / width as f64;
-        Variant { name, launches, scratch_bytes: vec![4 * runs * columns; 2], estimate_us }
+        Variant { name, launches, scratch_bytes: vec![4 * runs * columns; 2], estimate_us, products: Products::F32 }
     }
 }
 

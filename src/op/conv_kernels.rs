@@ -1,13 +1,15 @@
 //! Which shaders compute the three convolutions, and when.
 
 mod lanes;
+mod matrix;
 mod tiled;
 
 use super::conv2d::extents;
+use super::half_products::in_precision;
 use super::window::Window;
 use super::{Activation, Conv2d, Conv2dMaxPool2d, Conv2dWeightGrad, ConvTranspose2d, activation};
 use crate::graph::Signature;
-use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, linear_grid};
+use crate::kernel::{Binding, Constant, Launch, Precision, Products, Shader, Target, Variant, Word, linear_grid};
 
 pub(super) use lanes::{PAIRS, reads_pairs};
 pub(super) use tiled::unpooled;
@@ -101,7 +103,8 @@ pub(super) fn forward(op: &Conv2d, signature: &Signature<'_>, target: &Target) -
     let (window, activation, biased) = (op.window, op.activation, signature.inputs.len() == 3);
     let product = Product { x, y, window, transposed: false, activation, biased, pooled: false };
     const FILES: &[&str] = &[activation::SNIPPET, include_str!("../../shaders/conv2d_direct.wgsl")];
-    variants(&product, Shader { name: "conv2d_direct", files: FILES }, target)
+    let single = variants(&product, Shader { name: "conv2d_direct", files: FILES }, target);
+    in_precision(single, matrix::product(&product, target), signature, target)
 }
 
 /// Kernels of [`Conv2dMaxPool2d`].
@@ -117,7 +120,9 @@ pub(super) fn pooled(op: &Conv2dMaxPool2d, signature: &Signature<'_>, target: &T
         biased: signature.inputs.len() == 3,
         pooled: true,
     };
-    [lanes::product(&product, target), tiled::product(&product, target)].into_iter().flatten().collect()
+    let single =
+        || [lanes::product(&product, target), tiled::product(&product, target)].into_iter().flatten().collect();
+    without_matrix_units(single, signature, target)
 }
 
 /// Kernels of [`ConvTranspose2d`].
@@ -126,7 +131,8 @@ pub(super) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, target
     let (window, activation, biased) = (op.window, op.activation, signature.inputs.len() == 3);
     let product = Product { x, y, window, transposed: true, activation, biased, pooled: false };
     const FILES: &[&str] = &[activation::SNIPPET, include_str!("../../shaders/conv_transpose2d_direct.wgsl")];
-    variants(&product, Shader { name: "conv_transpose2d_direct", files: FILES }, target)
+    let single = variants(&product, Shader { name: "conv_transpose2d_direct", files: FILES }, target);
+    in_precision(single, matrix::product(&product, target), signature, target)
 }
 
 fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> {
@@ -137,25 +143,27 @@ fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> 
     [Some(direct), lanes::product(product, target), tiled::product(product, target)].into_iter().flatten().collect()
 }
 
-/// Kernels of a product of a (rows, inner) and b (inner, columns), or b (columns, inner) where `transposed`, that are
-/// written for convolutions.
+/// Kernels of dense layers that are written for convolutions: for software drivers, and for matrix units.
+pub(super) type DenseKernels = [Option<Variant>; 2];
+
+/// Those of a product of a (rows, inner) and b (inner, columns), or b (columns, inner) where `transposed`.
 pub(super) fn dense(
     [rows, inner, columns]: [usize; 3],
     transposed: bool,
     activation: Activation,
     biased: bool,
     target: &Target,
-) -> Option<Variant> {
+) -> DenseKernels {
     let (x, y) = ([rows, 1, 1, inner], [rows, 1, 1, columns]);
     let product = Product { x, y, window: Window::square(1, 1), transposed, activation, biased, pooled: false };
-    lanes::product(&product, target)
+    [lanes::product(&product, target), matrix::product(&product, target)]
 }
 
-/// The same for the product of a (inner, rows), which is stored the other way round, and b (inner, columns).
-pub(super) fn dense_weight_grad([rows, inner, columns]: [usize; 3], target: &Target) -> Option<Variant> {
+/// Those of the product of a (inner, rows), which is stored the other way round, and b (inner, columns).
+pub(super) fn dense_weight_grad([rows, inner, columns]: [usize; 3], target: &Target) -> DenseKernels {
     let (x, dy) = ([inner, 1, 1, rows], [inner, 1, 1, columns]);
     let sums = WeightSums { x, dy, window: Window::square(1, 1), biased: false };
-    lanes::weight_grad(&sums, target)
+    [lanes::weight_grad(&sums, target), matrix::weight_grad(&sums, target)]
 }
 
 /// Extents and window of a gradient with respect to a kernel.
@@ -220,7 +228,13 @@ impl WeightSums {
                 workgroups: linear_grid(elements + biases, 64),
             };
             let scratch_bytes = vec![4 * runs * (elements + biases)];
-            return Variant { name, launches: vec![partial, total], scratch_bytes, estimate_us };
+            return Variant {
+                name,
+                launches: vec![partial, total],
+                scratch_bytes,
+                estimate_us,
+                products: Products::F32,
+            };
         }
         if runs == 1 {
             return Variant::single(name, estimate_us, partial);
@@ -237,19 +251,45 @@ impl WeightSums {
             bindings: vec![Binding::Scratch(0), Binding::Output(0)],
             workgroups: linear_grid(elements, 64),
         };
-        Variant { name, launches: vec![partial, total], scratch_bytes: vec![4 * runs * elements], estimate_us }
+        Variant {
+            name,
+            launches: vec![partial, total],
+            scratch_bytes: vec![4 * runs * elements],
+            estimate_us,
+            products: Products::F32,
+        }
     }
 }
 
 /// Kernels of [`Conv2dWeightGrad`].
 pub(super) fn weight_grad(op: &Conv2dWeightGrad, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let (x, dy) = (extents(&signature.inputs[0]), extents(&signature.inputs[1]));
-    weight_variants(&WeightSums { x, dy, window: op.window, biased: false }, target)
+    let sums = WeightSums { x, dy, window: op.window, biased: false };
+    in_precision(weight_variants(&sums, target), matrix::weight_grad(&sums, target), signature, target)
 }
 
 /// Kernels of [`WeightBiasGrad`](super::WeightBiasGrad).
-pub(super) fn weight_bias_grad(x: [usize; 4], dy: [usize; 4], window: Window, target: &Target) -> Vec<Variant> {
-    weight_variants(&WeightSums { x, dy, window, biased: true }, target)
+pub(super) fn weight_bias_grad(
+    x: [usize; 4],
+    dy: [usize; 4],
+    window: Window,
+    signature: &Signature<'_>,
+    target: &Target,
+) -> Vec<Variant> {
+    let sums = WeightSums { x, dy, window, biased: true };
+    without_matrix_units(|| weight_variants(&sums, target), signature, target)
+}
+
+/// Kernels of an op that has none for matrix units: none at all where there are such units, so that its parts may use them.
+fn without_matrix_units(
+    single: impl FnOnce() -> Vec<Variant>,
+    signature: &Signature<'_>,
+    target: &Target,
+) -> Vec<Variant> {
+    match (target.precision, target.matrix_units) {
+        (Precision::F16, Some(_)) => Vec::new(),
+        _ => in_precision(single(), None, signature, target),
+    }
 }
 
 fn weight_variants(sums: &WeightSums, target: &Target) -> Vec<Variant> {

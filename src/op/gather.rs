@@ -3,7 +3,7 @@
 use super::{Case, Tick, Values, expect_inputs, expect_same};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
-use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Constant, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, DType, Shape, TensorType};
 
 /// Buffers that one data set may be split over where it exceeds the binding limit: 4 GiB of WebGPU's default bindings.
@@ -97,7 +97,7 @@ impl Op for Gather {
             }
         };
         let launches = (0..chunks).step_by(LAUNCH_CHUNKS).map(launch).collect();
-        vec![Variant { name: "plain", launches, scratch_bytes: Vec::new(), estimate_us: 1.0 }]
+        vec![Variant { name: "plain", launches, scratch_bytes: Vec::new(), estimate_us: 1.0, products: Products::F32 }]
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

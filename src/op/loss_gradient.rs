@@ -5,7 +5,7 @@ use super::mse::{SHAPES, infer_loss};
 use super::{ActivateBackward, Activation, BceLogits, BceLogitsBackward, Case, Mse, MseBackward, Values, activation};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
-use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorType};
 
 /// A loss of x and a target.
@@ -95,6 +95,7 @@ impl Op for LossGradient {
             launches: vec![pass, total],
             scratch_bytes: vec![4 * groups],
             estimate_us: elements as f64,
+            products: Products::F32,
         }]
     }
 

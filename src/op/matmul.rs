@@ -168,6 +168,11 @@ pub(super) fn cases() -> Vec<Case> {
             push(format!("{m}x{k}x{n} {flags} bias {:?}", op.activation), op, &inputs);
         }
     }
+    // Past the largest half, and among those that are 2^-24 apart.
+    for (label, range) in [("huge", 2e5), ("tiny", 2e-5)] {
+        let inputs = vec![reals([3, 5], -range, range), reals([5, 4], -range, range)];
+        cases.push(Case::new(label, Matmul::default(), inputs));
+    }
     // Past 65,535 workgroups of 64 rows.
     let inputs = vec![reals([4_194_305, 1], -1.0, 1.0), reals([1, 1], 0.5, 1.0)];
     cases.push(Case::new("large", Matmul::default(), inputs).large());

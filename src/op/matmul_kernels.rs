@@ -1,15 +1,18 @@
 //! Which shaders compute a matrix product, and when.
 
-use super::{Activation, Matmul, activation, conv_kernels};
+use super::conv_kernels::{self, DenseKernels};
+use super::half_products::in_precision;
+use super::{Activation, Matmul, activation};
 use crate::graph::Signature;
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
 
 /// Kernels of [`Matmul`].
 pub(super) fn variants(op: &Matmul, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
     let Some(extents) = op.extents(signature.inputs) else { return Vec::new() };
-    let mut variants = vec![direct(op, signature, extents, target), tiled(op, signature, extents, target)];
-    variants.extend(lanes(op, signature, extents, target));
-    variants
+    let [lanes, matrix] = of_convolutions(op, signature, extents, target);
+    let mut single = vec![direct(op, signature, extents, target), tiled(op, signature, extents, target)];
+    single.extend(lanes);
+    in_precision(single, matrix, signature, target)
 }
 
 /// The parts that both shaders share: constants, parameters, bindings.
@@ -37,15 +40,14 @@ fn launch(op: &Matmul, signature: &Signature<'_>, [m, k, n]: [usize; 3], shader:
 }
 
 /// The kernels of convolutions, with one tap and pictures of one pixel.
-fn lanes(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> Option<Variant> {
+fn of_convolutions(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> DenseKernels {
     let biased = signature.inputs.len() == 3;
     match (op.transpose_a, op.transpose_b) {
         (false, transposed) => conv_kernels::dense(extents, transposed, op.activation, biased, target),
         (true, false) if op.activation == Activation::Linear && !biased => {
-            let [m, k, n] = extents;
-            conv_kernels::dense_weight_grad([m, k, n], target)
+            conv_kernels::dense_weight_grad(extents, target)
         }
-        (true, _) => None,
+        (true, _) => [None, None],
     }
 }
 

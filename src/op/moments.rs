@@ -7,7 +7,7 @@ use crate::cpu::scratch;
 use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Binding, Cost, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Cost, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 use rayon::prelude::*;
 
@@ -85,6 +85,7 @@ impl Op for Moments {
             launches: vec![first, total.clone()],
             scratch_bytes: vec![4 * runs * columns; 2],
             estimate_us,
+            products: Products::F32,
         };
         let plain = partial(Shader { name: "moments", files: FILES }, runs * columns);
         let mut variants = vec![variant("two-stage", plain, 2.0)];

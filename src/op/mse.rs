@@ -3,7 +3,7 @@
 use super::{Activation, Case, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 
 const MSE: &str = include_str!("../../shaders/mse.wgsl");
@@ -163,6 +163,7 @@ pub(super) fn loss_variant_scaled(shader: Shader, signature: &Signature<'_>, sca
         launches: vec![partial, total],
         scratch_bytes: vec![4 * runs],
         estimate_us: elements as f64,
+        products: Products::F32,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Activation, Case, Values, conv2d::reals, expect_f32, expect_inputs, 
 use crate::cpu::reduce::{map_pairs, sum_pairs};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 
 /// `y = l1 sum |x| + l2 sum x^2 / 2`, a scalar: weight decay, activity penalties, squared norms (l2 of 2).
@@ -76,6 +76,7 @@ impl Op for NormPenalty {
             launches: vec![partial, total],
             scratch_bytes: vec![4 * runs],
             estimate_us: elements as f64,
+            products: Products::F32,
         }]
     }
 

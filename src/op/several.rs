@@ -4,7 +4,7 @@
 use super::{Case, Values};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
-use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorType};
 
 /// Most tensors of one launch: with two moments they take 24 storage buffers of the 31 that Metal has.
@@ -120,7 +120,7 @@ impl<R: Rule> Several<R> {
             workgroups: linear_grid(groups, 1),
         };
         let estimate_us = estimate_us(target, true, 1, elements);
-        Some(Variant { name: "together", launches: vec![launch], scratch_bytes, estimate_us })
+        Some(Variant { scratch_bytes, ..Variant::single("together", estimate_us, launch) })
     }
 }
 
@@ -177,7 +177,8 @@ impl<R: Rule> Op for Several<R> {
             launch.bindings.iter_mut().for_each(|binding| *binding = parts.binding(*binding, k));
         }
         let estimate_us = estimate_us(target, false, launches.len(), &elements);
-        let single = Variant { name: "one by one", launches, scratch_bytes: Vec::new(), estimate_us };
+        let single =
+            Variant { name: "one by one", launches, scratch_bytes: Vec::new(), estimate_us, products: Products::F32 };
         let fits = |variant: &Variant| {
             variant.launches.iter().all(|launch| launch.bindings.len() <= target.max_storage_buffers as usize)
         };

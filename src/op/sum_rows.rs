@@ -3,7 +3,7 @@
 use super::{Activation, BroadcastRows, Case, conv_kernels, conv2d::reals, expect_f32, expect_inputs};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
-use crate::kernel::{Binding, Launch, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorId, TensorType};
 
 /// `y[c] = sum over all other axes of x[…, c]`.
@@ -71,7 +71,13 @@ impl Op for SumRows {
                 stage(rows, runs, Binding::Input(0), Binding::Scratch(0)),
                 stage(runs, 1, Binding::Scratch(0), Binding::Output(0)),
             ];
-            Variant { name: "two-stage", launches, scratch_bytes: vec![4 * runs * columns], estimate_us: 2.0 }
+            Variant {
+                name: "two-stage",
+                launches,
+                scratch_bytes: vec![4 * runs * columns],
+                estimate_us: 2.0,
+                products: Products::F32,
+            }
         };
         if !conv_kernels::reads_pairs(target) || !columns.is_multiple_of(4) {
             return vec![plain];

@@ -4,7 +4,7 @@
 use super::{ActivateBackward, Activation, Case, Conv2d, ConvTranspose2d, Matmul, Values};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
-use crate::kernel::{Binding, Constant, Cost, Target, Tolerance, Variant};
+use crate::kernel::{Binding, Constant, Cost, Launch, Target, Tolerance, Variant};
 use crate::tensor::{Array, TensorType};
 
 /// A linear op: no bias and no activation of its own.
@@ -88,7 +88,9 @@ impl Op for TimesSlope {
     /// The product's own kernels, with another end.
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let mut variants = self.product.op().variants(&self.of_product(signature), target);
-        for launch in variants.iter_mut().flat_map(|variant| &mut variant.launches) {
+        // Others round its operands.
+        let of_product = |launch: &&mut Launch| launch.constants.iter().any(|(name, _)| *name == "BIAS");
+        for launch in variants.iter_mut().flat_map(|variant| &mut variant.launches).filter(of_product) {
             launch.constants.retain(|(name, _)| !matches!(*name, "ACTIVATION" | "COEFFICIENT"));
             launch.constants.extend(self.kind.constants());
             launch.constants.push(("SLOPED", Constant::Bool(true)));

@@ -55,7 +55,7 @@ impl Op for WeightBiasGrad {
             None => extents(ty),
         };
         let (x, dy) = (pictures(&signature.inputs[0]), pictures(&signature.inputs[1]));
-        conv_kernels::weight_bias_grad(x, dy, self.window.unwrap_or(Window::square(1, 1)), target)
+        conv_kernels::weight_bias_grad(x, dy, self.window.unwrap_or(Window::square(1, 1)), signature, target)
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {

@@ -1,8 +1,8 @@
 //! What is bound to a kernel: an element type, a length and how the buffer is filled.
 
-use super::half::{from_half, to_half};
 use crate::data::npy;
 use crate::error::{Error, Result};
+use crate::half::{from_half, to_half};
 use rand::{RngExt, SeedableRng};
 use std::ops::Range;
 use std::path::PathBuf;

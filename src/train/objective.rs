@@ -70,13 +70,15 @@ impl PartSums {
 /// The parts of the objective on a tape, and their sum.
 pub(super) struct Objective {
     pub(super) total: TensorId,
+    /// Numbers whose mean the reconstruction loss is.
+    pub(super) numbers: usize,
     parts: Vec<(Part, TensorId)>,
 }
 
 impl Objective {
-    /// An objective of the reconstruction loss alone.
-    pub(super) fn new(reconstruction: TensorId) -> Self {
-        Self { total: reconstruction, parts: vec![(Part::Reconstruction, reconstruction)] }
+    /// An objective of the reconstruction loss alone, which is a mean of this many numbers.
+    pub(super) fn new(reconstruction: TensorId, numbers: usize) -> Self {
+        Self { total: reconstruction, numbers, parts: vec![(Part::Reconstruction, reconstruction)] }
     }
 
     /// Adds a term to a part, which may have others.

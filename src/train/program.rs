@@ -93,7 +93,7 @@ impl Recipe<'_> {
         let objective = self.objective(&mut graph, phase, clock, batch, order_rows)?;
         objective.record(&mut graph, phase, clock)?;
         if phase == Phase::Training {
-            self.update(&mut graph, objective.total, clock)?;
+            self.update(&mut graph, &objective, clock)?;
         }
         graph.set_label("clock");
         let word = |n: usize| u32::try_from(n).map_err(|_| Error::setting("data", "too many pictures to number"));
@@ -129,12 +129,14 @@ impl Recipe<'_> {
             Loss::Mse => graph.apply_one(Mse, &[network.output, clean])?,
             Loss::Bce => graph.apply_one(BceLogits, &[network.output, clean])?,
         };
+        let mut numbers = graph.ty(clean).shape.len();
         if network.gaussian.is_some() {
             // The bound on the likelihood has the sum over a picture, not its mean.
             let pixels = self.architecture.input.iter().product::<usize>();
+            numbers = batch;
             reconstruction = graph.apply_one(Scale { factor: pixels as f32 }, &[reconstruction])?;
         }
-        let mut objective = Objective::new(reconstruction);
+        let mut objective = Objective::new(reconstruction, numbers);
         objective.add_code_penalties(graph, self.preset, &network, noisy, random)?;
         objective.add_weight_penalties(graph, self.preset, self.architecture)?;
         Ok(objective)
@@ -165,9 +167,10 @@ impl Recipe<'_> {
     }
 
     /// Gradients of all parameters, and their update in place.
-    fn update(&self, graph: &mut Graph, loss: TensorId, clock: TensorId) -> Result<()> {
+    fn update(&self, graph: &mut Graph, objective: &Objective, clock: TensorId) -> Result<()> {
         let parameters = self.architecture.record_parameters(graph)?;
-        let gradients = graph.gradients(loss, &parameters)?;
+        let scale = self.preset.train.loss_scale(objective.numbers);
+        let gradients = graph.scaled_gradients(objective.total, &parameters, scale as f32)?;
         graph.set_label("optimizer");
         optimizer::record(&self.preset.train, graph, &parameters, &gradients, clock)
     }

@@ -6,7 +6,7 @@ use super::shaders::{BlockLayout, check_launch};
 use super::walk::{Outcome, References};
 use crate::error::{Error, Result};
 use crate::graph::Signature;
-use crate::kernel::Target;
+use crate::kernel::{Precision, Products, Target};
 use crate::op::{Case, OPS};
 use crate::session::Session;
 use std::fmt;
@@ -63,6 +63,18 @@ impl Subject {
     pub fn gpu(adapter: &crate::gpu::Adapter, checked: bool) -> Result<Self> {
         let modules = if checked { Modules::Checked } else { Modules::Trusted };
         Ok(Self { modules, session: Session::gpu(adapter.open(checked)?) })
+    }
+
+    /// An adapter in half precision, without run-time checks: on its matrix units, where it has some, whether or not they
+    /// are any good.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn gpu_in_half_precision(adapter: &crate::gpu::Adapter) -> Result<Self> {
+        let Self { modules, session } = Self::gpu(adapter, false)?;
+        let mut session = session.with_matrix_units().unwrap_or(session);
+        session.set_precision(Precision::F16);
+        Ok(Self { modules, session })
     }
 }
 
@@ -147,6 +159,24 @@ impl Suite {
         Self { ops: vec![SuiteOp { name, cases }], ..self.clone() }
     }
 
+    /// The part of the suite that has kernels in half precision, forward: what their gradients record are ops that have
+    /// cases of their own.
+    #[must_use]
+    pub fn in_half_precision(mut self) -> Self {
+        let has_kernels = |case: &Case| {
+            let (inputs, Ok(outputs)) = (case.input_types(), case.output_types()) else { return false };
+            let signature = Signature { inputs: &inputs, outputs: &outputs };
+            let variants = case.op.variants(&signature, &Target::MATRIX_UNITS);
+            variants.iter().any(|variant| variant.products != Products::F32)
+        };
+        self.ops.retain(|op| op.cases.iter().any(has_kernels));
+        if self.direction == Some(Direction::Backward) {
+            self.ops.clear();
+        }
+        self.direction = Some(Direction::Forward);
+        self
+    }
+
     /// The ops.
     pub fn ops(&self) -> &[SuiteOp] {
         &self.ops
@@ -188,7 +218,7 @@ impl Suite {
     pub fn check_shaders(&self) -> Result<usize> {
         self.layouts.iter().try_for_each(BlockLayout::check)?;
         let mut checked = 0;
-        for target in [Target::DEFAULT_LIMITS, Target::SOFTWARE_DRIVER] {
+        for target in Target::ALL {
             for case in self.ops.iter().flat_map(|op| &op.cases) {
                 let (inputs, outputs) = (case.input_types(), case.output_types()?);
                 for variant in case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target) {

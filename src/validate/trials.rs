@@ -17,7 +17,7 @@ pub fn test_main(suite: &Suite) -> ExitCode {
 }
 
 /// One trial for each op of a suite and each of: its shaders, without a device; the CPU executor, where it has a
-/// kernel for the op; every adapter, with and without run-time checks in the shader modules. Without an adapter there is one trial for each op that is
+/// kernel for the op; every adapter, with and without run-time checks in the shader modules, and in half precision. Without an adapter there is one trial for each op that is
 /// reported as ignored, or fails where the environment has `DEGRAIN_REQUIRE_GPU=1`.
 pub fn trials(suite: &Suite) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -42,6 +42,12 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
                 let (suite, adapter) = (of(cases.clone()), adapter.clone());
                 let test = move || run(&suite, Subject::gpu(&adapter, checked)?);
                 trials.push(Trial::test(format!("gpu::{i}::{kind}::{}", op.name), test));
+            }
+            let half = of(cases.clone()).in_half_precision();
+            if half.cases() > 0 {
+                let adapter = adapter.clone();
+                let test = move || run(&half, Subject::gpu_in_half_precision(&adapter)?);
+                trials.push(Trial::test(format!("gpu::{i}::trusted::f16::{}", op.name), test));
             }
         }
     }

@@ -3,7 +3,8 @@
 use super::compare::{Comparison, Mismatch, compare};
 use crate::error::Result;
 use crate::graph::Signature;
-use crate::kernel::Tolerance;
+use crate::half::nearest_half;
+use crate::kernel::{Products, Tolerance};
 use crate::plan::{Plan, Step, Storage};
 use crate::session::{ProgramId, Session};
 use crate::tensor::{Array, TensorId, TensorType};
@@ -51,6 +52,8 @@ pub(super) struct References {
 }
 
 struct StepReference {
+    /// What the kernel rounds; the reference has it rounded as well.
+    products: Products,
     inputs: Vec<Vec<u32>>,
     outputs: Vec<Array>,
     magnitudes: Vec<Option<Array>>,
@@ -174,7 +177,8 @@ impl Walker<'_> {
         for (o, words) in first.iter().enumerate() {
             let got = Array::from_words(words, &output_types[o]);
             let expected = &reference.outputs[o];
-            let tolerance = self.options.bounds.of(reference.tolerances[o], expected);
+            let tolerance = reference.products.tolerance(reference.tolerances[o]);
+            let tolerance = self.options.bounds.of(tolerance, expected);
             let found = compare(expected, &got, tolerance, reference.magnitudes[o].as_ref());
             if let Some(failure) = &found.failure {
                 let at = found.mismatch.as_ref().map_or(String::new(), |m| place(m.index, &output_types[o]));
@@ -312,12 +316,17 @@ impl Walker<'_> {
         signature: &Signature<'_>,
         words: &[Vec<u32>],
     ) -> StepReference {
+        let products = step.variant.as_ref().map_or(Products::F32, |variant| variant.products);
         if let Some(known) = self.references.of_step[number].take()
-            && known.inputs == words
+            && (known.products, &known.inputs[..]) == (products, words)
         {
             return known;
         }
-        let inputs: Vec<Array> = words.iter().zip(signature.inputs).map(|(w, ty)| Array::from_words(w, ty)).collect();
+        let mut inputs: Vec<Array> =
+            words.iter().zip(signature.inputs).map(|(w, ty)| Array::from_words(w, ty)).collect();
+        for &input in products.rounded_inputs() {
+            inputs[input].f64_mut().iter_mut().for_each(|v| *v = nearest_half(*v));
+        }
         let inputs: Vec<&Array> = inputs.iter().collect();
         let mut outputs: Vec<Array> = signature.outputs.iter().map(Array::zeros).collect();
         step.op.reference(signature, &inputs, &mut outputs);
@@ -327,7 +336,7 @@ impl Walker<'_> {
         let mut magnitudes: Vec<Option<Array>> =
             if sums { step.op.magnitude(signature, &inputs).into_iter().map(Some).collect() } else { Vec::new() };
         magnitudes.resize(outputs.len(), None);
-        StepReference { inputs: words.to_vec(), outputs, magnitudes, tolerances }
+        StepReference { products, inputs: words.to_vec(), outputs, magnitudes, tolerances }
     }
 
     /// What the CPU executor runs for a step.

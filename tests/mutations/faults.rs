@@ -1,6 +1,6 @@
 //! What a planted fault is, and where the tables of them are.
 
-use super::{codes, convolutions, elementwise, noise, pooling, reductions};
+use super::{codes, convolutions, elementwise, noise, pooling, precision, reductions};
 
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,9 +81,17 @@ pub(crate) const fn of_without(
 
 /// Every file with its faults.
 pub(crate) fn all() -> impl Iterator<Item = &'static FileFaults> {
-    [elementwise::FAULTS, noise::FAULTS, codes::FAULTS, reductions::FAULTS, pooling::FAULTS, convolutions::FAULTS]
-        .into_iter()
-        .flatten()
+    [
+        elementwise::FAULTS,
+        noise::FAULTS,
+        codes::FAULTS,
+        reductions::FAULTS,
+        pooling::FAULTS,
+        convolutions::FAULTS,
+        precision::FAULTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Changes that alter nothing: a name, a comment, the order of a sum of two.

@@ -4,25 +4,33 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../matrix_units/altered.rs"]
+mod altered;
 mod codes;
 mod convolutions;
 mod elementwise;
+#[path = "../matrix_units/emulated.rs"]
+mod emulated;
 mod faults;
 mod mutant;
 mod noise;
 mod pooling;
+mod precision;
 mod reductions;
 
+use altered::altered;
 use degrain::Error;
 use degrain::gpu::{Adapter, adapters};
 use degrain::graph::Signature;
+use degrain::kernel::{MatrixUnits, Precision, Products, Target};
 use degrain::op::{Case, OPS};
 use degrain::session::Session;
 use degrain::validate::{Direction, check, missing_adapter};
+use emulated::{Emulation, UNITS};
 use faults::{Fault, FileFaults, Kind};
 use libtest_mimic::{Arguments, Failed, Trial};
-use mutant::{Mutant, Mutation};
-use std::collections::BTreeMap;
+use mutant::Mutation;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -78,9 +86,19 @@ struct Machine {
     runs: Vec<Run>,
 }
 
+/// How a kernel is run.
+#[derive(Clone, Copy)]
+enum How {
+    /// In this precision.
+    In(Precision),
+    /// With these units emulated.
+    On(MatrixUnits),
+}
+
 /// One kernel of one case.
 struct Run {
     case: Arc<Case>,
+    how: How,
     variant: &'static str,
     /// The shader files that the kernel is made of.
     files: Vec<&'static str>,
@@ -90,14 +108,16 @@ struct Run {
 impl Machine {
     fn new(adapter: Adapter) -> Self {
         let target = adapter.target();
-        let mut runs = Vec::new();
-        for case in OPS.iter().flat_map(|op| (op.cases)()).filter(|case| !case.large).map(Arc::new) {
-            let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
-            let elements = inputs.iter().chain(&outputs).map(|ty| ty.shape.len()).sum();
-            for variant in case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target) {
-                let files = variant.launches.iter().flat_map(|launch| launch.shader.files).copied().collect();
-                runs.push(Run { case: case.clone(), variant: variant.name, files, elements });
-            }
+        let mut runs = runs(How::In(Precision::F32), &target);
+        let units = if target.f16 { &UNITS[..] } else { &[] };
+        for how in [How::In(Precision::F16)].into_iter().chain(units.iter().copied().map(How::On)) {
+            // Files that other kernels are made of have runs enough.
+            let known: BTreeSet<&str> = runs.iter().flat_map(|run| &run.files).copied().collect();
+            let only_here = |mut run: Run| {
+                run.files.retain(|file| !known.contains(file));
+                (!run.files.is_empty()).then_some(run)
+            };
+            runs.extend(self::runs(how, &target).into_iter().filter_map(only_here));
         }
         runs.sort_by_key(|run| run.elements);
         Self { adapter, runs }
@@ -108,6 +128,28 @@ impl Machine {
         let text = text(file.file).unwrap_or_default();
         self.runs.iter().filter(move |run| run.files.contains(&text.as_str()))
     }
+}
+
+/// Every kernel of every case on a target.
+fn runs(how: How, target: &Target) -> Vec<Run> {
+    let target = match how {
+        How::In(precision) => Target { precision, ..*target },
+        How::On(units) => Emulation { units, faulty: false }.target(target),
+    };
+    let mut runs = Vec::new();
+    for case in OPS.iter().flat_map(|op| (op.cases)()).filter(|case| !case.large).map(Arc::new) {
+        let (inputs, outputs) = (case.input_types(), case.output_types().unwrap());
+        let elements = inputs.iter().chain(&outputs).map(|ty| ty.shape.len()).sum();
+        for variant in case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, &target) {
+            // What is emulated is the units alone.
+            if matches!(how, How::On(_)) && variant.products != Products::MatrixUnits {
+                continue;
+            }
+            let files = variant.launches.iter().flat_map(|launch| launch.shader.files).copied().collect();
+            runs.push(Run { case: case.clone(), how, variant: variant.name, files, elements });
+        }
+    }
+    runs
 }
 
 /// The text of a shader file.
@@ -156,7 +198,11 @@ impl<'m> Bench<'m> {
         let mutation = Arc::new(Mutation::new(self.original.clone(), broken));
         for r in 0..self.runs.len() {
             let run = self.runs[r];
-            let case = Mutant::of(&run.case, &mutation);
+            let mut case = altered(&run.case, mutation.clone());
+            match run.how {
+                How::In(precision) => self.session.set_precision(precision),
+                How::On(units) => case = altered(&case, Emulation { units, faulty: false }),
+            }
             if let Some(what) = disagreement(&mut self.session, &case, run.variant)? {
                 self.runs[..=r].rotate_right(1);
                 return Ok(Some(format!("{} {} {}: {what}", case.op.name(), case.label, run.variant)));

@@ -11,6 +11,7 @@
 // - naga refuses the line `enable subgroups;`, which WGSL asks for: kernels with subgroup operations get it.
 // - WGSL has no integers of 64 bits. Kernels that read pairs of words through them (software drivers only; pairs.wgsl)
 //   get the same four words as a vec4<u32>, so that the rest of the module is compiled all the same.
+// Kernels for matrix units are left out, and counted: Tint has no cooperative matrices.
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { create, globals } from 'webgpu';
@@ -47,10 +48,17 @@ const adapter = await gpu.requestAdapter();
 const device = await adapter.requestDevice({ requiredFeatures: ['subgroups'] });
 const files = readdirSync(folder).filter((name) => name.endsWith('.wgsl')).sort();
 let refused = 0;
+let leftOut = 0;
 for (const file of files) {
-  const found = await messages(device, standard(readFileSync(join(folder, file), 'utf8')));
+  const text = readFileSync(join(folder, file), 'utf8');
+  if (text.includes('enable wgpu_cooperative_matrix;')) {
+    leftOut += 1;
+    continue;
+  }
+  const found = await messages(device, standard(text));
   found.forEach((message) => console.log(`${file}:${message}`));
   refused += found.length > 0;
 }
-console.log(`Tint: ${files.length - refused} of ${files.length} kernels compile without a message`);
-process.exit(refused || !files.length ? 1 : 0);
+const compiled = files.length - leftOut;
+console.log(`Tint: ${compiled - refused} of ${compiled} kernels compile without a message; ${leftOut} for matrix units left out`);
+process.exit(refused || !compiled ? 1 : 0);

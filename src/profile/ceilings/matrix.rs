@@ -30,7 +30,8 @@ const fn shader(files: &'static [&'static str]) -> Shader {
 /// 10^9 operations per second in products of half-precision matrices with single-precision sums; none where the device has
 /// no such units, where they cannot be opened, or where what they compute is wrong.
 pub(super) fn gflops(session: &Session) -> Option<f64> {
-    let (mut session, size) = session.with_matrix_units()?;
+    let mut session = session.with_matrix_units()?;
+    let size = session.target()?.matrix_units?.size;
     let shader = match size {
         8 => MATRIX_8,
         16 => MATRIX_16,

@@ -1,7 +1,7 @@
 //! Half precision: IEEE 754 binary16.
 
 /// The nearest half, ties to even, as bits.
-pub(super) fn to_half(number: f64) -> u16 {
+pub(crate) fn to_half(number: f64) -> u16 {
     let sign = if number.is_sign_negative() { 0x8000 } else { 0 };
     let magnitude = number.abs();
     if magnitude.is_nan() {
@@ -19,7 +19,7 @@ pub(super) fn to_half(number: f64) -> u16 {
 }
 
 /// The number that the bits of a half stand for.
-pub(super) fn from_half(bits: u16) -> f64 {
+pub(crate) fn from_half(bits: u16) -> f64 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
     sign * match exponent {
@@ -28,6 +28,12 @@ pub(super) fn from_half(bits: u16) -> f64 {
         31 => f64::NAN,
         _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
     }
+}
+
+/// The nearest finite half, ties to even: what kernels make of the operands of products in half precision.
+pub(crate) fn nearest_half(number: f64) -> f64 {
+    const LARGEST: f64 = 65504.0;
+    if number.is_nan() { number } else { from_half(to_half(number.clamp(-LARGEST, LARGEST))) }
 }
 
 #[cfg(test)]
@@ -45,5 +51,8 @@ mod tests {
         let wanted = [0x3c00, 0xc000, 0x7bff, 0x7bff, 0x7c00, 1, 0, 0x3c00, 0x2e66];
         assert_eq!(rounded.map(to_half), wanted);
         assert_eq!(to_half(2047.9), 0x6800, "carries into the exponent");
+        let nearest = [0.1, 1e6, f64::NEG_INFINITY, 65519.0, 1e-9, -1.0 - 2f64.powi(-11) - 1e-9].map(nearest_half);
+        assert_eq!(nearest, [0.0999755859375, 65504.0, -65504.0, 65504.0, 0.0, -1.0 - 2f64.powi(-10)]);
+        assert!(nearest_half(f64::NAN).is_nan());
     }
 }
