@@ -10,7 +10,7 @@ JSON object with steps_per_s, first_step_s and peak_rss_mib, and takes --workloa
 not there or fails is named in the table, with the reason. Needs Python 3.9 and nothing else.
 
 Every round runs every entrant once. Caches of kernels and shaders start empty in a folder that is removed at the end, so the
-first round shows a cold start and the others a warm one. Figures of one invocation can be compared; machines drift too much
+first round shows a cold start and the others a warm one, unless --keep-caches. Ctrl-C prints what there is. Figures of one invocation can be compared; machines drift too much
 for more.
 """
 
@@ -67,6 +67,7 @@ def options():
     p.add_argument("--torch-mode", action="append", choices=["eager", "compile"], help="on the processor (default: eager)")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--seconds", type=float, default=2.0, help="length of each of a run's windows")
+    p.add_argument("--keep-caches", action="store_true", help="leave the caches where they are: no round is a cold start")
     p.add_argument("--json", type=pathlib.Path, help="write all results here as well")
     args = p.parse_args()
     # The programs run in a folder of their own.
@@ -199,6 +200,15 @@ def run(entrant, environment, folder):
     entrant.results.append({"steps_per_s": found["steps_per_s"], "first_step_s": first, "peak_rss_mib": mib, "raw": found})
 
 
+def measure(contests, rounds, environment, folder):
+    for contest in contests:
+        for number in range(rounds):
+            for entrant in contest.entrants:
+                if not entrant.failure:
+                    print(f"{contest.workload} batch {contest.batch}, round {number + 1}: {entrant.name}", file=sys.stderr)
+                    run(entrant, environment, folder)
+
+
 def median(entrant, key, results=None):
     return statistics.median(result[key] for result in (results or entrant.results))
 
@@ -207,7 +217,7 @@ def row(contest, entrant, ours):
     """A line of the table, as a dictionary."""
     cells = {"workload": contest.workload, "batch": contest.batch, "entrant": entrant.name}
     if not entrant.results:
-        return {**cells, "failure": entrant.failure}
+        return {**cells, "failure": entrant.failure or "it was not run"}
     rates = [result["steps_per_s"] for result in entrant.results]
     rate = statistics.median(rates)
     cells.update(steps_per_s=rate, images_per_s=rate * contest.batch, spread=(max(rates) - min(rates)) / rate)
@@ -244,14 +254,14 @@ def main():
     contests = [c for c in kind(args, missing) if not args.workload or c.workload in args.workload]
     with tempfile.TemporaryDirectory(prefix="degrain-peers-", ignore_cleanup_errors=True) as folder:
         caches = ("XDG_CACHE_HOME", "MESA_SHADER_CACHE_DIR", "CUDA_CACHE_PATH", "TORCHINDUCTOR_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH")
-        environment = {**os.environ, "HOME": folder, **{name: folder for name in caches}}
-        environment.pop("DEGRAIN_CACHE", None)
-        for contest in contests:
-            for number in range(args.rounds):
-                for entrant in contest.entrants:
-                    if not entrant.failure:
-                        print(f"{contest.workload} batch {contest.batch}, round {number + 1}: {entrant.name}", file=sys.stderr)
-                        run(entrant, environment, folder)
+        environment = dict(os.environ)
+        if not args.keep_caches:
+            environment.update({"HOME": folder, **{name: folder for name in caches}})
+            environment.pop("DEGRAIN_CACHE", None)
+        try:
+            measure(contests, args.rounds, environment, folder)
+        except KeyboardInterrupt:
+            print("stopped: what follows is what was measured until then", file=sys.stderr)
     rows = [row(contest, entrant, contest.entrants[0]) for contest in contests for entrant in contest.entrants]
     print("\n".join(table(rows)))
     for name, reason in missing.items():

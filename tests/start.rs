@@ -10,6 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A test of the adapter of this index.
+type Test = fn(usize);
+
 /// Runs one step or more of a workload with this cache folder; returns what it printed.
 fn bench(device: usize, cache: &Path) -> Value {
     let device = device.to_string();
@@ -54,7 +57,7 @@ fn a_cache_that_cannot_be_written_is_no_error(device: usize) {
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let tests: [(&str, fn(usize)); 2] = [
+    let tests: [(&str, Test); 2] = [
         ("pipelines_are_kept_and_damage_is_survived", pipelines_are_kept_and_damage_is_survived),
         ("a_cache_that_cannot_be_written_is_no_error", a_cache_that_cannot_be_written_is_no_error),
     ];

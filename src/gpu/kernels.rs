@@ -47,6 +47,8 @@ impl Source {
 
 /// New kernels from which on it pays to compile them on devices of their own first.
 const MANY: usize = 4;
+/// Most devices that are opened for that: each takes tens of megabytes while it compiles.
+const MOST_DEVICES: usize = 8;
 
 impl Gpu {
     /// The kernels of these launches, in their order, each compiled at its first use. New ones are compiled on as many
@@ -87,7 +89,10 @@ impl Gpu {
             return;
         }
         let next = AtomicUsize::new(0);
-        rayon::broadcast(|_| {
+        rayon::broadcast(|thread| {
+            if thread.index() >= MOST_DEVICES.min(new.len()) {
+                return;
+            }
             let Ok(gpu) = self.adapter().open(self.checked) else { return };
             while let Some(source) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // What fails here fails on the device itself as well, which then tells of it.

@@ -30,8 +30,8 @@ pub(super) struct PipelineStore {
     path: PathBuf,
     /// Kernels that this driver compiled, now or before, by the hashes of their texts.
     known: BTreeSet<u64>,
-    /// What the file held.
-    stored: Vec<u8>,
+    /// Checksum of what the file held; none where there was nothing of use.
+    stored: Option<u32>,
 }
 
 impl PipelineStore {
@@ -54,12 +54,13 @@ impl PipelineStore {
         let mut body = (self.known.len() as u32).to_le_bytes().to_vec();
         body.extend(self.known.iter().flat_map(|hash| hash.to_le_bytes()));
         body.extend(self.cache.get_data().unwrap_or_default());
-        if body == self.stored {
+        let crc = checksum(&body);
+        if self.stored == Some(crc) {
             return Ok(());
         }
         replace_file(&self.path, |file| {
             file.write_all(MAGIC)?;
-            file.write_all(&checksum(&body).to_le_bytes())?;
+            file.write_all(&crc.to_le_bytes())?;
             file.write_all(&body)
         })
     }
@@ -81,13 +82,14 @@ impl Gpu {
         }
         let key = format!("{} {}", self.adapter().identity(), env!("CARGO_PKG_VERSION"));
         let path = folder.join(format!("pipelines-{:016x}.bin", crate::op::fnv1a(&key)));
-        let stored = load(&path).unwrap_or_default();
-        let (known, data) = taken_apart(&stored).unwrap_or_default();
+        let body = load(&path).unwrap_or_default();
+        let (known, data) = taken_apart(&body).unwrap_or_default();
         let data = (!data.is_empty()).then_some(data);
         let descriptor = wgpu::PipelineCacheDescriptor { label: Some("degrain"), data, fallback: true };
         // SAFETY: the bytes are those that wgpu gave out for this device and driver, or there are none: the file is found by
         // their names, its checksum is right, and wgpu compares the driver's own key, starting empty where it differs.
         let made = self.scoped(|| unsafe { self.device.create_pipeline_cache(&descriptor) });
+        let stored = (!body.is_empty()).then(|| checksum(&body));
         self.pipelines = made.ok().map(|cache| PipelineStore { cache, path, known, stored });
     }
 }
