@@ -13,6 +13,7 @@ use degrain::validate::missing_adapter;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -185,9 +186,11 @@ fn the_command_keeps_its_contract(device: &str) {
     assert!(image::load_from_memory(&read("r.png")).unwrap().width() > 1000);
     assert!(String::from_utf8(read("p.html")).unwrap().contains("</html>"));
     // Measured once, then known: the peaks of both profiles are the same.
-    let peaks: Vec<_> = fs::read_dir(folder.path().join("cache")).unwrap().collect();
+    let kept = fs::read_dir(folder.path().join("cache")).unwrap().map(|entry| entry.unwrap().path());
+    let is_peaks = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("peaks-");
+    let peaks: Vec<PathBuf> = kept.filter(is_peaks).collect();
     assert_eq!(peaks.len(), 1);
-    let kept: Value = serde_json::from_slice(&fs::read(peaks[0].as_ref().unwrap().path()).unwrap()).unwrap();
+    let kept: Value = serde_json::from_slice(&fs::read(&peaks[0]).unwrap()).unwrap();
     assert_eq!(kept["gflops"], json["peaks"]["gflops"]);
 }
 
