@@ -57,6 +57,8 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             index("left[row * LEFT_STRIDE + k] =", "left[row * LEFT_STRIDE] ="),
             index("right[k * RIGHT_STRIDE + column] =", "right[k * RIGHT_STRIDE] ="),
             index("bias[channel]", "bias[column]"),
+            index("bias[at]", "bias[0u]"),
+            arithmetic("z * activation_slope", "z + activation_slope"),
             boundary("source.x < p.in_h", "source.x <= p.in_h"),
             boundary("source.y < p.in_w", "source.y <= p.in_w"),
             boundary("pixel != NONE && channel", "channel"),
