@@ -1,10 +1,10 @@
 //! Activations: `y = f(x)` and `dx = dy f'(x)`, the derivative taken from `y`.
 
+mod fast;
 mod text;
 
 use super::{ActivateCurvature, Case, Values, conv_kernels, expect_f32, expect_inputs, expect_same};
 use crate::cpu::reduce::{LIGHT, RUN};
-use crate::cpu::vector::{self, wide};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Tolerance, Variant, linear_grid};
@@ -107,97 +107,6 @@ impl Activation {
         }
     }
 
-    /// Replaces each element by its activation, in `f32`, for the CPU executor. One loop per function, so that
-    /// each is vectorised.
-    pub(crate) fn apply_all(self, values: &mut [f32]) {
-        match self {
-            Self::Linear => {}
-            Self::Relu => wide(
-                #[inline(always)]
-                || {
-                    values.iter_mut().for_each(
-                        #[inline(always)]
-                        |x| *x = x.max(0.0),
-                    )
-                },
-            ),
-            Self::Elu { alpha } => {
-                wide(
-                    #[inline(always)]
-                    || {
-                        values.iter_mut().for_each(
-                            #[inline(always)]
-                            |x| *x = if *x > 0.0 { *x } else { alpha * vector::exp_m1(*x) },
-                        )
-                    },
-                );
-            }
-            Self::Sigmoid => wide(
-                #[inline(always)]
-                || {
-                    values.iter_mut().for_each(
-                        #[inline(always)]
-                        |x| *x = vector::sigmoid(*x),
-                    )
-                },
-            ),
-            Self::Tanh => wide(
-                #[inline(always)]
-                || {
-                    values.iter_mut().for_each(
-                        #[inline(always)]
-                        |x| *x = vector::tanh(*x),
-                    )
-                },
-            ),
-            Self::LeakyRelu { slope } => {
-                wide(
-                    #[inline(always)]
-                    || {
-                        values.iter_mut().for_each(
-                            #[inline(always)]
-                            |x| *x = if *x > 0.0 { *x } else { slope * *x },
-                        )
-                    },
-                );
-            }
-            Self::Softplus => wide(
-                #[inline(always)]
-                || {
-                    values.iter_mut().for_each(
-                        #[inline(always)]
-                        |x| *x = vector::softplus(*x),
-                    )
-                },
-            ),
-        }
-    }
-
-    /// Multiplies each gradient by the slope at its output y, a few at a time on all threads.
-    pub(super) fn scale_in_place(self, dx: &mut [f32], y: &[f32]) {
-        let pairs = dx.par_chunks_mut(RUN).zip(y.par_chunks(RUN));
-        pairs.with_min_len(LIGHT).for_each(|(dx, y)| self.scale_by_slope(dx, y));
-    }
-
-    /// As [`Activation::scale_in_place`], on this thread.
-    fn scale_by_slope(self, dx: &mut [f32], y: &[f32]) {
-        match self {
-            Self::Linear => {}
-            #[rustfmt::skip]
-            Self::Relu => each_pair(dx, y, #[inline(always)] |dx, y| if y > 0.0 { dx } else { 0.0 }),
-            #[rustfmt::skip]
-            Self::Elu { alpha } => each_pair(dx, y, #[inline(always)] |dx, y| dx * if y > 0.0 { 1.0 } else { y + alpha }),
-            #[rustfmt::skip]
-            Self::Sigmoid => each_pair(dx, y, #[inline(always)] |dx, y| dx * (y * (1.0 - y))),
-            #[rustfmt::skip]
-            Self::Tanh => each_pair(dx, y, #[inline(always)] |dx, y| dx * (1.0 - y * y)),
-            #[rustfmt::skip]
-            Self::LeakyRelu { slope } => each_pair(dx, y, #[inline(always)] |dx, y| dx * if y > 0.0 { 1.0 } else { slope }),
-            #[rustfmt::skip]
-            Self::Softplus => each_pair(dx, y, #[inline(always)] |dx, y| dx * -vector::exp_m1(-y)),
-        }
-    }
-
     /// Derivative at `x`, given `y = f(x)`; at the kink of a ReLU, leaky ReLU or ELU the one from the left.
     fn slope(self, y: f64) -> f64 {
         match self {
@@ -242,19 +151,6 @@ impl Activation {
             _ => Tolerance::TRANSCENDENTAL,
         }
     }
-}
-
-/// `dx = f(dx, y)` for all pairs, in wide registers.
-#[inline(always)]
-fn each_pair(dx: &mut [f32], y: &[f32], f: impl Fn(f32, f32) -> f32) {
-    wide(
-        #[inline(always)]
-        || {
-            for (dx, y) in dx.iter_mut().zip(y) {
-                *dx = f(*dx, *y);
-            }
-        },
-    );
 }
 
 /// `y = f(x)`.
