@@ -55,7 +55,7 @@ fn rules_find_their_patterns_in_the_presets() {
         // Four convolutions, each with its activation and pooling; the bias gradients of four of them and of both dense
         // layers. GPUs read the pooled gradients where they are.
         let gpu = target.is_some_and(|target| !target.is_software());
-        let unpooled = if gpu { 4 } else { 0 };
+        let unpooled: usize = if gpu { 4 } else { 0 };
         for (op, wanted) in [
             ("conv2d_max_pool2d", 4),
             ("mse_gradient", 1),
