@@ -65,10 +65,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let start = (place % p.chunk_rows) * p.row_words;
     var word = 0u;
     if (BYTES) { word = load(chunk, start + column / 4u); }
-    // The words of the first column: those of its element, of its pixel, or of the one square.
+    // The words of the columns: those of their elements, of their pixels, or of the one square. Four pixels are a multiple of
+    // four columns, so that all have the same.
     var quad = select(column / p.channels / 4u, column / 4u, KIND == 3u);
     if (KIND == 2u) { quad = 0u; }
-    var words = draw(quad, row);
+    let words = draw(quad, row);
     for (var c = column; c < min(column + 4u, p.columns); c++) {
         var value = 0.0;
         if (BYTES) {
@@ -80,11 +81,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         x[at] = value;
         let pixel = c / p.channels;
         if (KIND < 2u) {
-            // Four columns may reach into the next four pixels.
-            if (pixel / 4u != quad) {
-                quad = pixel / 4u;
-                words = draw(quad, row);
-            }
             let bits = words[pixel % 4u];
             if ((bits >> 8u) < p.threshold) { value = select(p.low, p.high, KIND == 1u && (bits & 1u) == 1u); }
         }

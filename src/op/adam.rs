@@ -205,8 +205,9 @@ pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32,
 
 /// Inputs of an optimiser: moments as they are after some steps, at several points in time.
 pub(super) fn moments_cases(case: impl Fn(String, Vec<(TensorType, Values)>) -> Case) -> Vec<Case> {
-    let clocks = [[0, 0, 0, 0], [1, 0, 64, 0], [49, 0, 0, 0], [700, 0, 0, 0], [100_000, 0, 0, 0], [5, 1, 0, 0]];
-    let shapes: [&[usize]; 6] = [&[1], &[511], &[512], &[3, 3, 7, 5], &[513], &[1025]];
+    let clocks =
+        [[0, 0, 0, 0], [1, 0, 64, 0], [49, 0, 0, 0], [700, 0, 0, 0], [100_000, 0, 0, 0], [5, 1, 0, 0], [3, 0, 0, 0]];
+    let shapes: [&[usize]; 7] = [&[1], &[511], &[512], &[3, 3, 7, 5], &[513], &[1025], &[260]];
     std::iter::zip(clocks, shapes)
         .map(|(clock, dims)| {
             let inputs = vec![

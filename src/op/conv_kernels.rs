@@ -209,7 +209,8 @@ impl WeightSums {
         let sums = if runs == 1 && !self.biased { Binding::Output(0) } else { Binding::Scratch(0) };
         let partial = Launch {
             shader,
-            constants: vec![("BIASED", Constant::Bool(self.biased))],
+            // Kernels without the bias have no such constant.
+            constants: if self.biased { vec![("BIASED", Constant::Bool(true))] } else { Vec::new() },
             parameters,
             bindings: vec![Binding::Input(0), Binding::Input(1), sums],
             workgroups: workgroups(runs),

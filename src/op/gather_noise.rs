@@ -188,6 +188,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(if from.large { case.large() } else { case });
         }
     }
+    cases.push(at_the_threshold());
     // Pictures of several rows, so that a square has a place.
     let order = Values::Words((0..6).rev().collect());
     let clock = (super::Tick::clock(), Values::Words(vec![3, 1, 4, 0]));
@@ -205,6 +206,22 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// The first word is at the threshold itself, which keeps its pixel.
+fn at_the_threshold() -> Case {
+    let (row, clock, seed, stream) = (5, vec![0xFFFF_FFFF, 3, 0, 0], 7, 1);
+    let first = super::noise::words(seed, stream, &clock, row, 0)[0];
+    let replaced = Replaced::Mask { share: (first >> 8) as f32 / 16_777_216.0 };
+    let noise = BatchNoise::Pixel(PixelNoise { replaced, low: -0.5, high: 0.5, seed, stream });
+    // The row of a ring is a key alone.
+    let gather = Gather { sample: [1, 5, 2].into(), batch: 1, offset: 0.0, ring: true };
+    let inputs = vec![
+        (TensorType::u32([1]), Values::Words(vec![row])),
+        (super::Tick::clock(), Values::Words(clock)),
+        (TensorType::f32([1, 10]), Values::Uniform(-0.4, 0.4)),
+    ];
+    Case::new("at the threshold", GatherNoise { gather, noise }, inputs)
 }
 
 pub(super) fn random(draw: &mut super::Draw) -> Result<Case> {

@@ -153,9 +153,10 @@ impl Op for LossGradient {
 
 /// x within the range of the activation, so that its slope is one that occurs.
 fn case(loss: LossOp, activation: Activation, dims: &[usize]) -> Case {
-    let reach = match loss {
-        LossOp::BceLogits => reals(dims, -6.0, 6.0),
-        LossOp::Mse => reals(dims, -0.9, 0.9),
+    let reach = match (loss, activation) {
+        (_, Activation::Softplus) => reals(dims, 0.0, 6.0),
+        (LossOp::BceLogits, _) => reals(dims, -6.0, 6.0),
+        (LossOp::Mse, _) => reals(dims, -0.9, 0.9),
     };
     // A gradient of about one, whatever the number of elements.
     let upstream = dims.iter().product::<usize>() as f32 / 4.0;

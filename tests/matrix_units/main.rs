@@ -60,8 +60,11 @@ fn ops_with_kernels() -> Result<(), Failed> {
     for units in UNITS {
         let found = matrix_cases(units);
         let names: Vec<&str> = found.iter().map(|(op, _)| *op).collect();
-        assert_eq!(names, ["conv2d", "conv2d_weight_grad", "conv_transpose2d", "matmul"], "on {units:?}");
-        assert!(found.iter().all(|(_, cases)| cases.len() > 25));
+        let sloped = ["conv2d_times_slope", "conv_transpose2d_times_slope", "matmul_times_slope"];
+        let (with_slope, plain): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| sloped.contains(*name));
+        assert_eq!(plain, ["conv2d", "conv2d_weight_grad", "conv_transpose2d", "matmul"], "on {units:?}");
+        assert_eq!(with_slope, sloped, "on {units:?}");
+        assert!(found.iter().all(|(_, cases)| cases.len() > 20));
     }
     Ok(())
 }

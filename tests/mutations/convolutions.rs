@@ -111,8 +111,8 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         &[
             index("* p.in_c + channel;", "* p.in_c;"),
             index("+ column / 2u)", "+ column)"),
-            boundary("row < height * 2u", "row < p.in_h"),
-            boundary("column < width * 2u", "column < p.in_w"),
+            boundary("row < height * 2u", "row + 1u < height * 2u"),
+            boundary("column < width * 2u", "column + 1u < width * 2u"),
             arithmetic("row * p.in_w + column)", "row * p.in_w)"),
             arithmetic("select(0.0, x[at]", "select(0.0, -x[at]"),
         ],
@@ -121,7 +121,7 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "weight_grad_load",
         &[
             index("* p.out_c + channel]", "* p.out_c]"),
-            boundary("channel < p.out_c", "channel <= p.out_c"),
+            boundary("channel < p.out_c", "channel + 1u < p.out_c"),
             arithmetic("value = dy", "value = -dy"),
         ],
     ),
@@ -129,8 +129,8 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "weight_grad_load_unpooled",
         &[
             index("* p.out_c + channel;", "* p.out_c;"),
-            boundary("channel < p.out_c", "channel <= p.out_c"),
-            boundary("row < height * 2u", "row < p.out_h"),
+            boundary("channel < p.out_c", "channel + 1u < p.out_c"),
+            boundary("row < height * 2u", "row + 1u < height * 2u"),
             arithmetic("row * p.out_w + column)", "row * p.out_w)"),
             arithmetic("sample * height", "sample * width"),
         ],
@@ -161,7 +161,6 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             index("bias[at]", "bias[0u]"),
             index("store_one(c, pixels.z", "store_one(c, pixels.y"),
             boundary("if (n > 3u)", "if (n > 2u)"),
-            boundary("channel < p.out_c", "channel <= p.out_c"),
             // The place is 2^32 words away: lavapipe drops such a store, bounds checks move it to the last element.
             boundary("if (pixel == NONE) { return; }", "").on("SwiftShader"),
             arithmetic("s + offsets", "s - offsets"),
@@ -187,7 +186,7 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             index("tile_w[k * 16u + lane % 16u]", "tile_w[k * 16u + lane / 16u]"),
             index("bias[channels.w]", "bias[channels.z]"),
             boundary("taps.x * taps.y * p.in_c;", "taps.x * taps.y * p.in_c - 1u;"),
-            boundary("channel < p.out_c", "channel <= p.out_c"),
+            boundary("channel < p.out_c", "channel + 1u < p.out_c"),
             arithmetic("s2 += u.z * v", "s2 -= u.z * v"),
             arithmetic("tw / taps.y * step.x", "tw / taps.y"),
             arithmetic("(tx / taps.y, tx % taps.y)", "(tx % taps.y, tx / taps.y)"),

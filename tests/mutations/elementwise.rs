@@ -209,7 +209,6 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             index("load(chunk, start + c)", "load(chunk, start + column)"),
             index("words[pixel % 4u]", "words[0u]"),
             index("words[c % 4u]", "words[0u]"),
-            index("draw(quad, row);\n            }", "words;\n            }"),
             index("square_begin(words.y", "square_begin(words.x"),
             boundary("b >= p.batch", "b > p.batch"),
             boundary("min(column + 4u, p.columns)", "column + 4u"),
