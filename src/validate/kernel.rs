@@ -127,7 +127,7 @@ type Grid<P> = Arc<dyn Fn(&P, [u32; 3]) -> [u32; 3] + Send + Sync>;
 ///         .input(TensorType::f32([len]), Values::Uniform(-1.0, 1.0))
 ///         .output(TensorType::f32([len]))
 /// }));
-/// assert_eq!(suite.check_shaders()?, 6, "three cases, on two sets of limits");
+/// assert_eq!(suite.check_shaders()?, 15, "three cases, on five sets of limits");
 /// // In a test, with a device: suite.assert_everywhere();
 /// # Ok::<(), degrain::Error>(())
 /// ```
