@@ -61,7 +61,7 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             arithmetic("z * activation_slope", "z + activation_slope"),
             boundary("source.x < p.in_h", "source.x <= p.in_h"),
             boundary("source.y < p.in_w", "source.y <= p.in_w"),
-            boundary("pixel != NONE && channel", "channel"),
+            // A store without the pixel's guard goes 2^32 words away, which drivers with half precision here drop.
             boundary("channel < p.out_c) {\n        var z", "channel <= p.out_c) {\n        var z"),
             arithmetic("z += bias", "z -= bias"),
             arithmetic("* step.x) * p.kernel_w", ") * p.kernel_w"),
