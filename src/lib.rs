@@ -44,6 +44,7 @@
 //! # Ok::<(), degrain::Error>(())
 //! ```
 
+pub mod atomic_file;
 pub mod cpu;
 pub mod data;
 pub mod error;

@@ -370,12 +370,7 @@ fn the_logged_loss_comes_back_from_the_weights_of_any_network() {
 }
 
 fn first_weights(preset: &Preset) -> Weights {
-    let mut weights = Weights::default();
-    for p in preset.architecture().unwrap().saved() {
-        let values = preset.model.init.draw(preset.train.seed, p);
-        weights.tensors.insert(p.name.clone(), degrain::train::Array::f32(p.shape.clone(), values));
-    }
-    weights
+    Weights::initial(preset).unwrap()
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use super::console::{Console, count};
 use super::pictures::{self, BUNDLED};
 use clap::Args;
+use degrain::atomic_file::write_bytes;
 use degrain::data::{self, CacheMode, Dataset, Labels, Skipped, Target, Values};
 use degrain::report::{Cell, Sheet, encode_png, sheet};
-use degrain::train::atomic_file::write_bytes;
 use degrain::{Error, Result};
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -36,18 +36,21 @@ pub(super) struct Flags {
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let SavedRun { preset, weights, .. } = SavedRun::read(&flags.run)?;
     let inputs = read_inputs(&flags.inputs, &preset, console)?;
-    let outputs = Outputs::plan(&flags.output, &inputs)?;
+    let names: Vec<&str> = inputs.iter().flat_map(|input| &input.data.names).map(String::as_str).collect();
+    let read: Vec<PathBuf> = inputs.iter().flat_map(Input::files).collect();
+    let outputs = Outputs::plan(&flags.output, &names, &read)?;
     let data = Dataset::concat(inputs.into_iter().map(|input| input.data).collect())?;
     let session = device::open(device, console)?;
     let mut inference = Inference::new(session, &preset, weights, preset.train.batch)?;
 
     let rows: Vec<u32> = (0..data.len() as u32).collect();
-    let clean = pictures::floats(&data, &rows, preset.data.offset as f32);
+    let clean = data.floats(&rows, preset.data.offset as f32);
     let mut x = clean.clone();
     let noise = flags.noise.unwrap_or_default();
     train::add_noise(&mut x, &rows, &preset, noise, flags.seed.unwrap_or(preset.train.seed));
     let y = inference.reconstruct(&x)?;
-    let written = outputs.write(&y, data.shape, preset.data.offset as f32)?;
+    let mut pieces = std::iter::once(Ok(y.clone()));
+    let written = outputs.write(&mut pieces, data.len(), data.shape, preset.data.offset as f32)?;
 
     // A network for clean pictures is to give back its input; of another's input nothing clean is known.
     let has_target = flags.noise.is_some() || preset.train.noise == Noise::None;
@@ -67,18 +70,24 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
 }
 
 /// One INPUT and what was read from it.
-pub(super) struct Input {
+struct Input {
     /// Where its pictures lie, if it is a file or a folder of them.
-    pub(super) path: Option<PathBuf>,
-    pub(super) data: Dataset,
+    path: Option<PathBuf>,
+    data: Dataset,
 }
 
 impl Input {
     /// The file of picture `name`, if it is one of its own.
-    pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
+    fn file(&self, name: &str) -> Option<PathBuf> {
         let path = self.path.as_ref()?;
         let file = if path.is_dir() { path.join(name) } else { path.clone() };
         file.is_file().then_some(file)
+    }
+
+    /// All files that its pictures come from.
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let of_names = self.data.names.iter().filter_map(|name| self.file(name));
+        of_names.chain(self.path.clone().filter(|path| path.is_file()))
     }
 }
 

@@ -6,9 +6,11 @@ mod data;
 mod denoise;
 mod device;
 mod devices;
+mod encode;
 mod eval;
 mod finish;
 mod interrupt;
+mod network;
 mod outputs;
 mod pca;
 mod pictures;
@@ -73,6 +75,10 @@ enum Command {
     /// Put pictures through a run's network: pictures in, pictures out
     #[command(alias = "reconstruct")]
     Denoise(denoise::Flags),
+    /// Pictures to codes, as an array
+    Encode(encode::EncodeFlags),
+    /// Codes to pictures
+    Decode(encode::DecodeFlags),
     /// What folders, archives and arrays hold: count, size, labels, a sheet of samples
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
@@ -125,6 +131,8 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Train(flags) => train::run(&flags, device, console),
         Command::Eval(flags) => eval::run(&flags, device, console).map(done),
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
+        Command::Encode(flags) => encode::encode(&flags, device, console).map(done),
+        Command::Decode(flags) => encode::decode(&flags, device, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),

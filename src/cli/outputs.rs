@@ -1,9 +1,8 @@
 //! Where pictures go: files of their own in a folder, one picture file, or one array.
 
-use super::denoise::Input;
+use degrain::atomic_file::write_bytes;
 use degrain::data::npy;
 use degrain::report::sheet;
-use degrain::train::atomic_file::write_bytes;
 use degrain::{Error, Result};
 use image::ImageFormat;
 use std::collections::HashSet;
@@ -21,16 +20,16 @@ pub(super) enum Outputs {
 }
 
 impl Outputs {
-    /// What `-o` means for these inputs. Makes the folders; nothing else is written yet.
+    /// What `-o` means for pictures of these names, made from the files `read`. Makes the folders; nothing else is
+    /// written yet.
     ///
     /// # Errors
     /// One picture file for several pictures, a folder that cannot be made, or an output that is one of the inputs.
-    pub(super) fn plan(out: &Path, inputs: &[Input]) -> Result<Self> {
-        let names: Vec<&str> = inputs.iter().flat_map(|input| &input.data.names).map(String::as_str).collect();
+    pub(super) fn plan(out: &Path, names: &[&str], read: &[PathBuf]) -> Result<Self> {
         let extension = out.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
         let format = extension.as_deref().and_then(ImageFormat::from_extension);
         let outputs = match format {
-            _ if out.is_dir() => Self::Pictures(in_folder(out, &names)),
+            _ if out.is_dir() => Self::Pictures(in_folder(out, names)),
             _ if extension.as_deref() == Some("npy") => Self::Array(out.to_path_buf()),
             Some(format) if names.len() == 1 && format.can_write() => Self::Pictures(vec![(out.to_path_buf(), format)]),
             Some(_) if names.len() > 1 => {
@@ -39,9 +38,9 @@ impl Outputs {
             }
             Some(_) => return Err(Error::file(out, "pictures of this format are not written: take .png")),
             None if out.exists() => return Err(Error::file(out, "is a file: wanted a folder, a .png or a .npy")),
-            None => Self::Pictures(in_folder(out, &names)),
+            None => Self::Pictures(in_folder(out, names)),
         };
-        outputs.check_inputs(inputs)?;
+        outputs.check_inputs(read)?;
         outputs.make_folders()?;
         Ok(outputs)
     }
@@ -54,12 +53,8 @@ impl Outputs {
     }
 
     /// An output may replace an earlier one, but no picture that was read.
-    fn check_inputs(&self, inputs: &[Input]) -> Result<()> {
-        let files = inputs.iter().flat_map(|input| {
-            let of_names = input.data.names.iter().filter_map(|name| input.file(name));
-            of_names.chain(input.path.clone().filter(|path| path.is_file()))
-        });
-        let read: HashSet<PathBuf> = files.filter_map(|file| fs::canonicalize(file).ok()).collect();
+    fn check_inputs(&self, read: &[PathBuf]) -> Result<()> {
+        let read: HashSet<PathBuf> = read.iter().filter_map(|file| fs::canonicalize(file).ok()).collect();
         match self.paths().into_iter().find(|path| fs::canonicalize(path).is_ok_and(|path| read.contains(&path))) {
             Some(path) => Err(Error::file(path, "is one of the inputs: choose another place with -o")),
             None => Ok(()),
@@ -74,17 +69,28 @@ impl Outputs {
         Ok(())
     }
 
-    /// Writes `pictures` (N, H, W, C), whose values lie in [`offset`, `offset` + 1]; returns the files' names.
+    /// Writes pictures (H, W, C) = `shape`, whose values lie in [`offset`, `offset` + 1], as `pieces` bring them, each
+    /// with some of them; returns the files' names.
     ///
     /// # Errors
-    /// A file that cannot be written; those before it are complete.
-    pub(super) fn write(&self, pictures: &[f32], shape: [usize; 3], offset: f32) -> Result<Vec<String>> {
-        let len = shape.iter().product::<usize>().max(1);
+    /// The first error among the pieces, or a file that cannot be written; those before it are complete.
+    pub(super) fn write(
+        &self,
+        pieces: &mut dyn Iterator<Item = Result<Vec<f32>>>,
+        count: usize,
+        shape: [usize; 3],
+        offset: f32,
+    ) -> Result<Vec<String>> {
         match self {
-            Self::Array(path) => npy::write(path, &[&[pictures.len() / len][..], &shape].concat(), pictures)?,
+            Self::Array(path) => npy::write_pieces(path, &[&[count][..], &shape].concat(), pieces)?,
             Self::Pictures(files) => {
-                for ((path, format), values) in files.iter().zip(pictures.chunks_exact(len)) {
-                    write_picture(path, *format, values, shape, offset)?;
+                let mut files = files.iter();
+                for piece in pieces {
+                    let piece = piece?;
+                    // The pictures come first: a file that is taken has a picture to go in.
+                    for (values, (path, format)) in piece.chunks_exact(shape.iter().product()).zip(&mut files) {
+                        write_picture(path, *format, values, shape, offset)?;
+                    }
                 }
             }
         }

@@ -75,7 +75,7 @@ fn fit(data: &Dataset, split: &Split, components: usize, offset: f32) -> Result<
             format!("{n} pictures of {d} values are too many for an exact PCA: take at most {MAX_VALUES} values");
         return Err(Error::setting("pca", problem));
     }
-    Pca::fit(&pictures::floats(data, &split.train, offset), n, d, components)
+    Pca::fit(&data.floats(&split.train, offset), n, d, components)
 }
 
 /// Mean squared error on the held-out part; none where nothing is held out.
@@ -83,7 +83,7 @@ fn held_out_mse(pca: &Pca, data: &Dataset, split: &Split, offset: f32) -> Result
     if split.held_out.is_empty() {
         return Ok(None);
     }
-    pca.mse(&pictures::floats(data, &split.held_out, offset)).map(Some)
+    pca.mse(&data.floats(&split.held_out, offset)).map(Some)
 }
 
 /// What an exact PCA with as many components as the preset's code has values does to the clean held-out pictures;

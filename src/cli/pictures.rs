@@ -223,17 +223,6 @@ fn warn_of_last(labels: &data::Labels, split: &Split, console: &Console) {
     }
 }
 
-/// Samples `rows` as floats, as training has them: (rows, height x width x channels).
-pub(super) fn floats(data: &Dataset, rows: &[u32], offset: f32) -> Vec<f32> {
-    let len = data.sample_len().max(1);
-    let mut floats = vec![0.0; rows.len() * len];
-    for (&row, sample) in rows.iter().zip(floats.chunks_exact_mut(len)) {
-        // A row of a split of this data is always there.
-        let _ = data.sample_f32(row as usize, offset, sample);
-    }
-    floats
-}
-
 /// A meter for pictures of the preset's size and range.
 pub(super) fn meter(preset: &Preset) -> Result<Meter> {
     let low = preset.data.offset as f32;

@@ -3,11 +3,11 @@
 use super::console::Console;
 use super::{device, run::load_preset};
 use clap::{Args, ValueEnum};
+use degrain::atomic_file::write_bytes;
 use degrain::kernel::Precision;
 use degrain::plan::Reason;
 use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, duration, profile_graph};
 use degrain::report::{Page, Table, encode_png, roofline};
-use degrain::train::atomic_file::write_bytes;
 use degrain::train::{synthetic_encode, synthetic_step};
 use degrain::{Error, Result};
 use serde::{Deserialize, Serialize};

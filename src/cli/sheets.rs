@@ -3,9 +3,9 @@
 use super::finish::{Finish, RunSummary};
 use super::pretraining::Pretraining;
 use degrain::Result;
+use degrain::atomic_file::write_bytes;
 use degrain::model::{Noise, Summary};
 use degrain::report::{Cell, Curve, Page, Plot, Sheet, Table, encode_png, sheet};
-use degrain::train::atomic_file::write_bytes;
 use degrain::train::row_log::read_rows;
 use degrain::train::run_dir::{METRICS, REPORT, STEPS};
 use degrain::train::{EpochRow, Inference, RunDir, StepRow};

@@ -127,6 +127,17 @@ impl Dataset {
         .is_some()
     }
 
+    /// Samples `rows` as floats, one after the other, each as [`Self::sample_f32`] gives it: (rows, H, W, C). A row that
+    /// is not there is all zeros.
+    pub fn floats(&self, rows: &[u32], offset: f32) -> Vec<f32> {
+        let len = self.sample_len().max(1);
+        let mut floats = vec![0.0; rows.len() * len];
+        for (&row, sample) in rows.iter().zip(floats.chunks_exact_mut(len)) {
+            let _ = self.sample_f32(row as usize, offset, sample);
+        }
+        floats
+    }
+
     /// The smallest and the largest number. Floats are taken as they are, so a range like 0 to 255 is worth a warning.
     pub fn range(&self) -> (f32, f32) {
         fn of<T: Copy + Into<f32>>(values: &[T]) -> (f32, f32) {

@@ -2,9 +2,10 @@
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
+use crate::atomic_file::write_file;
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 /// The first bytes of every `.npy` file.
@@ -289,33 +290,60 @@ fn to_c_order(shape: &[usize], values: &[f64]) -> Vec<f64> {
     (0..values.len()).filter_map(|index| values.get(place(index)).copied()).collect()
 }
 
-/// Writes `values`, an array of `shape` in C order, as little-endian f32; the file is complete or absent.
+/// Writes `values`, an array of `shape` in C order, as little-endian f32; the file is complete or as it was.
 ///
 /// # Errors
 /// A shape that has another number of elements, or a file that cannot be written.
 pub fn write(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
-    if shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size)) != Some(values.len()) {
-        return Err(Error::file(path, format!("{} numbers do not have the shape {shape:?}", values.len())));
-    }
+    write_pieces(path, shape, &mut std::iter::once(Ok(values)))
+}
+
+/// As [`write()`], of an array that is made piece by piece, in order.
+///
+/// # Errors
+/// The first error among the pieces, a shape that has another number of elements, or a file that cannot be written.
+pub fn write_pieces<P: AsRef<[f32]>>(
+    path: &Path,
+    shape: &[usize],
+    pieces: &mut dyn Iterator<Item = Result<P>>,
+) -> Result<()> {
+    let wanted = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+    let mut count = 0_usize;
+    let mut failed = None;
+    let stored = write_file(path, |file| {
+        write_header(file, shape)?;
+        for piece in pieces {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    failed = Some(error);
+                    return Err(io::Error::other("its numbers could not be had"));
+                }
+            };
+            for value in piece.as_ref() {
+                file.write_all(&value.to_le_bytes())?;
+            }
+            count += piece.as_ref().len();
+        }
+        if wanted == Some(count) {
+            return Ok(());
+        }
+        failed = Some(Error::file(path, format!("{count} numbers do not have the shape {shape:?}")));
+        Err(io::Error::other("its shape is another"))
+    });
+    failed.map_or(stored, Err)
+}
+
+fn write_header(file: &mut impl Write, shape: &[usize]) -> io::Result<()> {
     let sizes = shape.iter().map(|n| format!("{n},")).collect::<Vec<_>>().join(" ");
     let sizes = if shape.len() > 1 { sizes.trim_end_matches(',') } else { sizes.as_str() };
     let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
     // The numbers begin at a multiple of 64 bytes, and a line feed ends the header.
     let length = (MAGIC.len() + 4 + text.len() + 1).next_multiple_of(64) - MAGIC.len() - 4;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let store = || {
-        let mut file = BufWriter::new(File::create(&temporary)?);
-        file.write_all(MAGIC)?;
-        file.write_all(&[1, 0])?;
-        file.write_all(&(length as u16).to_le_bytes())?;
-        writeln!(file, "{text:<width$}", width = length - 1)?;
-        for value in values {
-            file.write_all(&value.to_le_bytes())?;
-        }
-        file.into_inner()?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    store().inspect_err(|_| drop(std::fs::remove_file(&temporary))).map_err(Error::io(path, "write"))
+    file.write_all(MAGIC)?;
+    file.write_all(&[1, 0])?;
+    file.write_all(&(length as u16).to_le_bytes())?;
+    writeln!(file, "{text:<width$}", width = length - 1)
 }
 
 #[cfg(test)]
@@ -403,7 +431,10 @@ mod tests {
             write(&path, &shape, &values).unwrap();
             assert_eq!(read(&path).unwrap(), (shape, values));
         }
-        assert!(write(&path, &[7], &[0.0; 6]).is_err());
+        assert!(write(&path, &[7], &[0.0; 6]).unwrap_err().to_string().contains("6 numbers"));
+        let mut pieces = [Ok(vec![1.0]), Err(Error::setting("device", "was lost"))].into_iter();
+        assert!(write_pieces(&path, &[2], &mut pieces).unwrap_err().to_string().contains("was lost"));
+        assert_eq!(read(&path).unwrap().0, [0; 0], "what was there stays");
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len() % 64, 4, "a scalar after a header that fills whole lines of 64");
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();

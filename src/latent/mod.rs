@@ -1,6 +1,8 @@
-//! What lies behind a code: the linear baseline that every autoencoder has to beat.
+//! What lies behind a code: codes as arrays, and the linear baseline that every autoencoder has to beat.
 
+pub mod codes;
 mod eigen;
 pub mod pca;
 
+pub use codes::Codes;
 pub use pca::Pca;

@@ -3,6 +3,7 @@
 mod host;
 mod matrix;
 
+use crate::atomic_file::write_bytes;
 use crate::data::cache_folder;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Signature};
@@ -10,7 +11,6 @@ use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, li
 use crate::op::Tick;
 use crate::session::{Clock, ProgramId, Session};
 use crate::tensor::{Array, Class, TensorType};
-use crate::train::atomic_file::write_bytes;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! The tuner: times the kernels of a plan's ops on the device, each against the others, and keeps what was found.
 
+use crate::atomic_file::write_bytes;
 use crate::data::cache_folder;
 use crate::error::Result;
 use crate::graph::{Graph, Op, Signature};
@@ -7,7 +8,6 @@ use crate::kernel::Variant;
 use crate::plan::{Timed, Tuning};
 use crate::session::{ProgramId, Session};
 use crate::tensor::{Array, Class, DType, TensorType};
-use crate::train::atomic_file::write_bytes;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use std::path::Path;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
+use crate::atomic_file::write_bytes;
 use crate::error::{Error, Result};
-use crate::train::atomic_file::write_bytes;
 
 /// `image` as the bytes of a PNG file: 8 bits, RGB, no time stamp, so that the same picture gives the same bytes.
 ///

@@ -3,8 +3,9 @@
 //! The same contents give the same bytes: tensors lie in the order of their names, metadata too, and nothing in the
 //! file depends on the time or on the machine.
 
-use super::atomic_file::write_file;
+use crate::atomic_file::write_file;
 use crate::error::{Error, Result};
+use crate::model::Preset;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -110,6 +111,19 @@ impl Data {
 }
 
 impl Weights {
+    /// What training begins with where it is given no weights: the preset's initial values, drawn from its seed.
+    ///
+    /// # Errors
+    /// If the preset's layers do not fit together.
+    pub fn initial(preset: &Preset) -> Result<Self> {
+        let mut weights = Self::default();
+        for p in preset.architecture()?.saved() {
+            let values = preset.model.init.draw(preset.train.seed, p);
+            weights.tensors.insert(p.name.clone(), Array::f32(p.shape.clone(), values));
+        }
+        Ok(weights)
+    }
+
     /// Reads a whole file into memory.
     ///
     /// # Errors

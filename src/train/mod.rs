@@ -1,6 +1,5 @@
 //! Training: the loop, what it records on a device, checkpoints, the run folder, and the trained network at work.
 
-pub mod atomic_file;
 pub mod checkpoint;
 mod device_data;
 pub mod events;

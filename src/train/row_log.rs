@@ -1,6 +1,6 @@
 //! `metrics.csv` and `steps.csv`: rows that are appended as training goes on, and cut back on resuming.
 
-use super::atomic_file::{write_bytes, write_file};
+use crate::atomic_file::{write_bytes, write_file};
 use crate::error::{Error, Result};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};

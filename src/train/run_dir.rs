@@ -1,6 +1,6 @@
 //! The folder of a run: made new or opened again, and held by one process at a time.
 
-use super::atomic_file::{is_temporary, remove_leftovers, write_bytes};
+use crate::atomic_file::{is_temporary, remove_leftovers, write_bytes};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions, TryLockError};

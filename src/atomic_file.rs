@@ -45,7 +45,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<()> {
 }
 
 /// Whether `path` has a name that only [`write_file`] gives.
-pub(super) fn is_temporary(path: &Path) -> bool {
+pub(crate) fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     name.starts_with('.') && name.ends_with(SUFFIX)
 }
