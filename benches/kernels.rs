@@ -6,10 +6,10 @@
 mod device;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use degrain::graph::{Graph, Op, Signature};
+use degrain::graph::{Graph, Op, Signature, input_name};
 use degrain::model::{WORKLOADS, Workload};
 use degrain::session::{ProgramId, Session};
-use degrain::tensor::{Array, Class, DType, TensorType};
+use degrain::tensor::{Array, DType, TensorType};
 use degrain::train::synthetic_step;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -59,21 +59,10 @@ fn values(ty: &TensorType) -> Array {
 
 /// The op alone, recorded on inputs of its own; none where it cannot stand alone.
 fn record(layer: &Layer, session: &mut Session) -> Option<ProgramId> {
-    let mut graph = Graph::new();
-    let name = |i: usize| format!("input {i}");
-    let mut inputs = Vec::new();
-    for (i, ty) in layer.inputs.iter().enumerate() {
-        inputs.push(graph.persistent(Class::State, &name(i), ty.clone()).ok()?);
-    }
-    let outputs = graph.apply_shared(layer.op.clone(), &inputs).ok()?;
-    for (o, &output) in outputs.iter().enumerate() {
-        if !layer.op.in_place().iter().any(|pair| pair.0 == o) {
-            graph.keep(output, &format!("output {o}")).ok()?;
-        }
-    }
+    let (graph, ..) = Graph::of_op(layer.op.clone(), &layer.name, layer.inputs.iter().cloned()).ok()?;
     let program = session.record(&graph).ok()?;
     for (i, ty) in layer.inputs.iter().enumerate() {
-        session.write_array(&name(i), &values(ty)).ok()?;
+        session.write_array(&input_name(i), &values(ty)).ok()?;
     }
     Some(program)
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kernel::{Cost, Target, Tolerance, Variant};
 use crate::tensor::{Array, Class, TensorId, TensorType};
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -115,10 +116,12 @@ pub trait Op: std::any::Any + Debug + Send + Sync {
     fn fuse(&self, _next: &dyn Op) -> Option<Arc<dyn Op>> {
         None
     }
+}
 
-    /// The activation that this op is, for those that can take one as an epilogue.
-    fn as_activation(&self) -> Option<crate::op::Activation> {
-        None
+impl dyn Op {
+    /// This op as one of kind `T`, if it is one.
+    pub fn downcast_ref<T: Op>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
     }
 }
 
@@ -153,6 +156,16 @@ pub struct Graph {
     nodes: Vec<Node>,
     persistent: HashMap<String, TensorId>,
     label: String,
+}
+
+/// Name of input `i` in a graph of [`Graph::of_op`].
+pub fn input_name(i: usize) -> String {
+    format!("input {i}")
+}
+
+/// Name of output `o` in a graph of [`Graph::of_op`].
+pub fn output_name(o: usize) -> String {
+    format!("output {o}")
 }
 
 impl Graph {
@@ -200,6 +213,29 @@ impl Graph {
     fn add_tensor(&mut self, ty: TensorType, class: Class, name: String) -> TensorId {
         self.tensors.push(TensorInfo { ty, class, name });
         TensorId(self.tensors.len() - 1)
+    }
+
+    /// `op` alone, under a label, on tensors of these types: inputs in the store under [`input_name`], outputs kept under
+    /// [`output_name`] where they do not take the place of an input. Also returns inputs and outputs.
+    ///
+    /// # Errors
+    /// If the op cannot take these types.
+    pub fn of_op(
+        op: Arc<dyn Op>,
+        label: &str,
+        inputs: impl IntoIterator<Item = TensorType>,
+    ) -> Result<(Self, Vec<TensorId>, Vec<TensorId>)> {
+        let mut graph = Self::new();
+        graph.set_label(label);
+        let inputs = inputs.into_iter().enumerate().map(|(i, ty)| graph.persistent(Class::State, &input_name(i), ty));
+        let inputs: Vec<TensorId> = inputs.collect::<Result<_>>()?;
+        let outputs = graph.apply_shared(op.clone(), &inputs)?;
+        for (o, &output) in outputs.iter().enumerate() {
+            if op.in_place().iter().all(|pair| pair.0 != o) {
+                graph.keep(output, &output_name(o))?;
+            }
+        }
+        Ok((graph, inputs, outputs))
     }
 
     /// Records `op` on `inputs` and returns its outputs.

@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod contest;
 mod hints;
+mod kept;
 mod kernel_profile;
 mod launches;
 mod lone;

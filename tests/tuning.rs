@@ -99,13 +99,16 @@ fn every_kernel_is_timed(open: &Open) {
     assert!(tuned.refused.is_empty(), "{:?}", tuned.refused);
     assert_eq!((tuned.measured, tuned.tuning.len()), (tuned.ops, tuned.ops));
     session.set_tuning(tuned.tuning.clone());
-    for step in session.plan(&graph).unwrap().steps() {
+    let plan = session.plan(&graph).unwrap();
+    for step in plan.steps() {
+        let (inputs, outputs) = plan.types(step);
         let choice = step.choice.as_ref().unwrap();
-        let wanted = if choice.among.len() > 1 { choice.reason } else { Reason::Only };
-        assert!(matches!(wanted, Reason::Measured | Reason::Only | Reason::Estimated), "{choice}");
-        assert!(choice.among.iter().any(|timed| timed.variant == choice.variant), "{choice}");
-        if choice.reason == Reason::Measured {
-            assert!(choice.among.iter().all(|timed| timed.us >= choice.among[0].us && timed.us > 0.0), "{choice}");
+        match tuned.tuning.of(step.op.as_ref(), &Signature { inputs: &inputs, outputs: &outputs }) {
+            Some(timed) => {
+                assert_eq!((choice.reason, &choice.variant), (Reason::Measured, &timed[0].variant), "{choice}");
+                assert!(timed.len() > 1 && timed.iter().all(|other| other.us >= timed[0].us && timed[0].us > 0.0));
+            }
+            None => assert_eq!((choice.reason, choice.among.len()), (Reason::Only, 1), "{choice}"),
         }
     }
     assert!(target.is_software() || tuned.ops > 0, "a GPU has several kernels for a product");

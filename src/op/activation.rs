@@ -215,10 +215,6 @@ impl Op for Activate {
     fn tolerance(&self, _: &Signature<'_>) -> Vec<Tolerance> {
         vec![self.kind.tolerance()]
     }
-
-    fn as_activation(&self) -> Option<Activation> {
-        Some(self.kind)
-    }
 }
 
 impl Op for ActivateBackward {

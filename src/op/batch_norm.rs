@@ -3,7 +3,7 @@
 use super::conv2d::reals;
 use super::moments::{SHAPES, by_element_and_by_quad, chunk_len, infer_channels};
 use super::sum_rows::{matrix, split_rows};
-use super::{Activation, Case, Moments, MovingAverage, activation, conv_kernels, expect_inputs, expect_same};
+use super::{Activate, Activation, Case, Moments, MovingAverage, activation, conv_kernels, expect_inputs, expect_same};
 use crate::cpu::reduce::{LIGHT, RUN};
 use crate::cpu::scratch;
 use crate::cpu::vector::wide;
@@ -182,7 +182,7 @@ impl Op for BatchNorm {
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
-        let activation = next.as_activation().filter(|_| self.activation == Activation::Linear)?;
+        let activation = next.downcast_ref::<Activate>().filter(|_| self.activation == Activation::Linear)?.kind;
         Some(Arc::new(Self { activation, ..*self }))
     }
 }

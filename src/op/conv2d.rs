@@ -1,7 +1,7 @@
 //! 2-D convolution (cross-correlation, as all frameworks have it), NHWC, kernels (kh, kw, in, out).
 
 use super::window::{Padding, Window};
-use super::{Activation, Case, Conv2dWeightGrad, ConvTranspose2d, SumRows, Values, conv_kernels, expect_f32};
+use super::{Activate, Activation, Case, Conv2dWeightGrad, ConvTranspose2d, SumRows, Values, conv_kernels, expect_f32};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Cost, Target, Tolerance, Variant};
@@ -124,7 +124,7 @@ impl Op for Conv2d {
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
-        let activation = next.as_activation().filter(|_| self.activation == Activation::Linear)?;
+        let activation = next.downcast_ref::<Activate>().filter(|_| self.activation == Activation::Linear)?.kind;
         Some(Arc::new(Self { activation, ..*self }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conv2d::{check_inputs, extents, magnitude_before, reals, samples, taps};
 use super::window::{Padding, Window};
-use super::{Activation, Case, Conv2d, Conv2dWeightGrad, SumRows, Values, conv_kernels};
+use super::{Activate, Activation, Case, Conv2d, Conv2dWeightGrad, SumRows, Values, conv_kernels};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Cost, Target, Tolerance, Variant};
@@ -129,7 +129,7 @@ impl Op for ConvTranspose2d {
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
-        let activation = next.as_activation().filter(|_| self.activation == Activation::Linear)?;
+        let activation = next.downcast_ref::<Activate>().filter(|_| self.activation == Activation::Linear)?.kind;
         Some(Arc::new(Self { activation, ..*self }))
     }
 }

@@ -175,7 +175,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for from in super::gather::cases() {
         let columns = from.inputs[2].0.shape.last();
-        let Some(gather) = (from.op.as_ref() as &dyn std::any::Any).downcast_ref::<Gather>() else { continue };
+        let Some(gather) = from.op.downcast_ref::<Gather>() else { continue };
         if from.inputs.len() > 2 + LAUNCH_CHUNKS {
             continue;
         }

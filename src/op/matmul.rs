@@ -1,7 +1,7 @@
 //! Matrix product with optional transposes, bias and activation: dense layers and all their gradients.
 
 use super::conv2d::{magnitude_before, reals};
-use super::{Activation, Case, SumRows, expect_f32, expect_inputs, matmul_kernels};
+use super::{Activate, Activation, Case, SumRows, expect_f32, expect_inputs, matmul_kernels};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Cost, Target, Tolerance, Variant};
@@ -128,7 +128,7 @@ impl Op for Matmul {
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {
-        let activation = next.as_activation().filter(|_| self.activation == Activation::Linear)?;
+        let activation = next.downcast_ref::<Activate>().filter(|_| self.activation == Activation::Linear)?.kind;
         Some(Arc::new(Self { activation, ..*self }))
     }
 }

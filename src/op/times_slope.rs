@@ -161,20 +161,16 @@ fn cases(of_product: Vec<Case>, product: impl Fn(&Case) -> Option<LinearOp>) -> 
 }
 
 /// The op of a case, if it is of this kind.
-fn kind_of<T: Op + Copy>(case: &Case) -> Option<T> {
-    (case.op.as_ref() as &dyn std::any::Any).downcast_ref().copied()
-}
-
 pub(super) fn conv2d_cases() -> Vec<Case> {
-    cases(super::conv2d::cases(), |case| kind_of(case).map(LinearOp::Conv2d))
+    cases(super::conv2d::cases(), |case| case.op.downcast_ref().copied().map(LinearOp::Conv2d))
 }
 
 pub(super) fn conv_transpose2d_cases() -> Vec<Case> {
-    cases(super::conv_transpose2d::cases(), |case| kind_of(case).map(LinearOp::ConvTranspose2d))
+    cases(super::conv_transpose2d::cases(), |case| case.op.downcast_ref().copied().map(LinearOp::ConvTranspose2d))
 }
 
 pub(super) fn matmul_cases() -> Vec<Case> {
-    cases(super::matmul::cases(), |case| kind_of(case).map(LinearOp::Matmul))
+    cases(super::matmul::cases(), |case| case.op.downcast_ref().copied().map(LinearOp::Matmul))
 }
 
 /// A random case from one of the product, without its activation and bias.
@@ -185,20 +181,25 @@ fn random(draw: &mut super::Draw, of_product: &Case, product: LinearOp) -> Resul
 
 pub(super) fn random_conv2d(draw: &mut super::Draw) -> Result<Case> {
     let from = super::conv2d::random(draw)?;
-    let op: Conv2d = kind_of(&from).ok_or_else(|| Error::shape("times_slope", "a convolution", &from.label))?;
+    let op: Conv2d =
+        from.op.downcast_ref().copied().ok_or_else(|| Error::shape("times_slope", "a convolution", &from.label))?;
     random(draw, &from, LinearOp::Conv2d(Conv2d { activation: Activation::Linear, ..op }))
 }
 
 pub(super) fn random_conv_transpose2d(draw: &mut super::Draw) -> Result<Case> {
     let from = super::conv_transpose2d::random(draw)?;
-    let op: ConvTranspose2d =
-        kind_of(&from).ok_or_else(|| Error::shape("times_slope", "a transposed convolution", &from.label))?;
+    let op: ConvTranspose2d = from
+        .op
+        .downcast_ref()
+        .copied()
+        .ok_or_else(|| Error::shape("times_slope", "a transposed convolution", &from.label))?;
     random(draw, &from, LinearOp::ConvTranspose2d(ConvTranspose2d { activation: Activation::Linear, ..op }))
 }
 
 pub(super) fn random_matmul(draw: &mut super::Draw) -> Result<Case> {
     let mut from = super::matmul::random(draw)?;
-    let op: Matmul = kind_of(&from).ok_or_else(|| Error::shape("times_slope", "a product", &from.label))?;
+    let op: Matmul =
+        from.op.downcast_ref().copied().ok_or_else(|| Error::shape("times_slope", "a product", &from.label))?;
     if op.transpose_a
         && let Some([k, m]) = from.inputs[0].0.shape.matrix()
     {

@@ -8,7 +8,6 @@ mod sources;
 use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
 use crate::kernel::Target;
 use crate::tensor::{Class, TensorId, TensorType};
-use std::any::Any;
 use std::collections::HashMap;
 
 /// A rule of fusion.
@@ -182,7 +181,7 @@ impl Tape {
 
     /// The op at a place, if it is of this kind.
     fn op<T: Op>(&self, n: usize) -> Option<&T> {
-        kind(self.nodes.get(n)?.op.as_ref())
+        self.nodes.get(n)?.op.downcast_ref()
     }
 
     /// The one node that reads a temporary, once.
@@ -211,11 +210,6 @@ impl Tape {
         self.tensors.push(TensorInfo { ty, class: Class::Temporary, name: name.to_owned() });
         TensorId(self.tensors.len() - 1)
     }
-}
-
-/// An op as one of this kind.
-fn kind<T: Op>(op: &dyn Op) -> Option<&T> {
-    (op as &dyn Any).downcast_ref()
 }
 
 fn everywhere(_: Option<&Target>) -> bool {

@@ -3,8 +3,7 @@
 mod host;
 mod matrix;
 
-use crate::atomic_file::write_bytes;
-use crate::data::cache_folder;
+use super::kept::KeptFile;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, Word, linear_grid};
@@ -12,7 +11,6 @@ use crate::op::Tick;
 use crate::session::{Clock, ProgramId, Session};
 use crate::tensor::{Array, Class, TensorType};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Of the kernels here: cached figures of others are measured again.
@@ -71,11 +69,8 @@ impl Ceilings {
     /// # Errors
     /// As [`Ceilings::measure`]. A cache that cannot be read or written is not an error.
     pub fn cached(session: &mut Session) -> Result<Self> {
-        let path = cache_path(session);
-        let known = path.as_ref().and_then(|path| std::fs::read(path).ok());
-        let known = known.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         let usable = |known: &Self| known.device == session.device() && known.version == VERSION && known.gflops > 0.0;
-        match known.filter(usable) {
+        match kept_file(session).read().filter(usable) {
             Some(known) => Ok(known),
             None => Self::measure_and_keep(session),
         }
@@ -87,19 +82,15 @@ impl Ceilings {
     /// As [`Ceilings::measure`].
     pub fn measure_and_keep(session: &mut Session) -> Result<Self> {
         let measured = Self::measure(session)?;
-        if let (Some(path), Ok(text)) = (cache_path(session), serde_json::to_vec_pretty(&measured)) {
-            // Without it they are measured again next time.
-            let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-            let _ = folder.map(|()| write_bytes(&path, &text));
-        }
+        // Without it they are measured again next time.
+        let _ = kept_file(session).write(&measured);
         Ok(measured)
     }
 }
 
 /// One file for each device, driver and number of threads.
-fn cache_path(session: &Session) -> Option<PathBuf> {
-    let key = format!("{} {}", session.device(), rayon::current_num_threads());
-    Some(cache_folder()?.join(format!("peaks-{:016x}.json", crate::op::fnv1a(&key))))
+fn kept_file(session: &Session) -> KeptFile {
+    KeptFile::new("peaks", &format!("{} {}", session.device(), rayon::current_num_threads()))
 }
 
 const FMA: Shader = Shader { name: "fma", files: &[include_str!("ceilings/fma.wgsl")] };

@@ -4,11 +4,11 @@ use super::ceilings::Ceilings;
 use super::launches::{LaunchProfile, Place, summarise};
 use super::statistics::Statistics;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, input_name};
 use crate::op::Case;
 use crate::plan::{Choice, Plan, Storage};
 use crate::session::{Clock, ProgramId, Session, Timeline};
-use crate::tensor::{Array, Class};
+use crate::tensor::Array;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
@@ -150,22 +150,8 @@ pub fn profile_case(
     ceilings: &Ceilings,
     options: &StepOptions,
 ) -> Result<StepProfile> {
-    let mut graph = Graph::new();
-    let mut inputs = Vec::new();
-    let mut values = Vec::new();
-    for (i, (ty, array)) in case.input_types().into_iter().zip(case.arrays()).enumerate() {
-        let name = format!("profile.input_{i}");
-        inputs.push(graph.persistent(Class::State, &name, ty)?);
-        values.push((name, array));
-    }
-    graph.set_label(&case.label);
-    let outputs = graph.apply_shared(case.op.clone(), &inputs)?;
-    let replaced = |o: usize| case.op.in_place().iter().any(|pair| pair.0 == o);
-    for (o, &output) in outputs.iter().enumerate() {
-        if !replaced(o) {
-            graph.keep(output, &format!("profile.output_{o}"))?;
-        }
-    }
+    let (graph, ..) = Graph::of_op(case.op.clone(), &case.label, case.input_types())?;
+    let values: Vec<_> = case.arrays().into_iter().enumerate().map(|(i, array)| (input_name(i), array)).collect();
     profile_graph(session, &graph, &values, ceilings, options)
 }
 

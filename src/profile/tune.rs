@@ -1,13 +1,12 @@
 //! The tuner: times the kernels of a plan's ops on the device, each against the others, and keeps what was found.
 
-use crate::atomic_file::write_bytes;
-use crate::data::cache_folder;
+use super::kept::KeptFile;
 use crate::error::Result;
-use crate::graph::{Graph, Op, Signature};
+use crate::graph::{Graph, Op, Signature, input_name};
 use crate::kernel::Variant;
 use crate::plan::{Timed, Tuning};
 use crate::session::{ProgramId, Session};
-use crate::tensor::{Array, Class, DType, TensorType};
+use crate::tensor::{Array, DType, TensorId, TensorType};
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -110,23 +109,9 @@ fn contests(session: &Session, graph: &Graph) -> Result<Vec<Contest>> {
 impl Contest {
     /// The op alone, on inputs of the store; its outputs are kept.
     fn graph(&self) -> Result<(Graph, Vec<String>)> {
-        let mut graph = Graph::new();
-        let inputs =
-            self.inputs.iter().enumerate().map(|(i, ty)| graph.persistent(Class::State, &input(i), ty.clone()));
-        let inputs: Vec<_> = inputs.collect::<Result<_>>()?;
-        let outputs = graph.apply_shared(self.op.clone(), &inputs)?;
-        let mut names = Vec::new();
-        for (o, id) in outputs.into_iter().enumerate() {
-            let replaced = self.op.in_place().iter().find(|pair| pair.0 == o);
-            names.push(match replaced {
-                Some(&(_, i)) => input(i),
-                None => {
-                    let name = format!("tune.output_{o}");
-                    graph.keep(id, &name)?;
-                    name
-                }
-            });
-        }
+        let (graph, _, outputs) = Graph::of_op(self.op.clone(), "", self.inputs.iter().cloned())?;
+        let name = |id: &TensorId| graph.tensors()[id.index()].name.clone();
+        let names = outputs.iter().map(name).collect();
         Ok((graph, names))
     }
 
@@ -140,7 +125,7 @@ impl Contest {
                 }
                 _ => Array::zeros(ty),
             };
-            (input(i), array)
+            (input_name(i), array)
         });
         values.collect()
     }
@@ -174,10 +159,6 @@ impl Contest {
         let median = |times: &[f64]| super::statistics::Statistics::of(times).map_or(f64::INFINITY, |s| s.median);
         Ok(programs.iter().map(|(name, _, times)| Timed { variant: (*name).to_owned(), us: median(times) }).collect())
     }
-}
-
-fn input(i: usize) -> String {
-    format!("tune.input_{i}")
 }
 
 /// The recorded program of a kernel, and the reals that it gives after one run.
@@ -215,8 +196,8 @@ struct Kept {
 }
 
 /// Where the measurements of a session's device are kept: beside the decoded pictures.
-fn cache_path(session: &Session) -> Option<PathBuf> {
-    Some(cache_folder()?.join(format!("tuning-{:016x}.json", crate::op::fnv1a(session.device()))))
+fn kept_file(session: &Session) -> KeptFile {
+    KeptFile::new("tuning", session.device())
 }
 
 /// What was measured before on this device, driver and version; nothing where there is no such file or it is damaged.
@@ -224,10 +205,8 @@ pub fn kept_tuning(session: &Session) -> Tuning {
     if session.target().is_none() {
         return Tuning::default();
     }
-    let bytes = cache_path(session).and_then(|path| std::fs::read(path).ok());
-    let kept = bytes.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
     let fits = |kept: &Kept| kept.device == session.device() && kept.version == env!("CARGO_PKG_VERSION");
-    kept.filter(fits).map_or_else(Tuning::default, |kept| kept.tuning)
+    kept_file(session).read().filter(fits).map_or_else(Tuning::default, |kept: Kept| kept.tuning)
 }
 
 /// Adds measurements to those that are kept for the session's device, and says where.
@@ -237,16 +216,8 @@ pub fn kept_tuning(session: &Session) -> Tuning {
 pub fn keep_tuning(session: &Session, tuning: Tuning) -> Result<PathBuf> {
     let mut all = kept_tuning(session);
     all.extend(tuning);
-    let path = cache_path(session).ok_or_else(no_folder)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let kept = Kept { device: session.device().to_owned(), version, tuning: all };
-    let text = serde_json::to_vec_pretty(&kept)
-        .map_err(|problem| crate::Error::file(&path, format!("cannot be written: {problem}")))?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(crate::Error::io(folder, "create"))?;
-    }
-    write_bytes(&path, &text)?;
-    Ok(path)
+    kept_file(session).write(&Kept { device: session.device().to_owned(), version, tuning: all })
 }
 
 /// Forgets what is kept for the session's device; `false` if there was nothing.
@@ -254,14 +225,5 @@ pub fn keep_tuning(session: &Session, tuning: Tuning) -> Result<PathBuf> {
 /// # Errors
 /// If the file cannot be removed.
 pub fn forget_tuning(session: &Session) -> Result<bool> {
-    let path = cache_path(session).ok_or_else(no_folder)?;
-    match std::fs::remove_file(&path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(crate::Error::io(&path, "remove")(error)),
-    }
-}
-
-fn no_folder() -> crate::Error {
-    crate::Error::setting("DEGRAIN_CACHE", "is not set, and neither is a home folder: name one to keep measurements in")
+    kept_file(session).remove()
 }

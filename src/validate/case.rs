@@ -2,7 +2,7 @@
 
 use super::walk::{Bounds, GUARD_WORDS, Options, Outcome, References, walk_with};
 use crate::error::Result;
-use crate::graph::{Graph, Signature};
+use crate::graph::{Graph, Signature, input_name};
 use crate::kernel::Target;
 use crate::op::Case;
 use crate::plan::{Plan, PlanOptions};
@@ -48,22 +48,9 @@ impl CaseGraph {
     /// # Errors
     /// If the op cannot take the inputs, or has no gradient.
     pub(super) fn new(case: &Case, direction: Direction) -> Result<Self> {
-        let mut graph = Graph::new();
-        let types = case.input_types();
-        let name = |i: usize| format!("input {i}");
-        let ids: Vec<TensorId> = types
-            .iter()
-            .enumerate()
-            .map(|(i, ty)| graph.persistent(Class::State, &name(i), ty.clone()))
-            .collect::<Result<_>>()?;
-        let mut values: Vec<_> = case.arrays().into_iter().enumerate().map(|(i, array)| (name(i), array)).collect();
-        graph.set_label(case.op.name());
-        let outputs = graph.apply_shared(case.op.clone(), &ids)?;
-        for (o, &output) in outputs.iter().enumerate() {
-            if !case.op.in_place().iter().any(|pair| pair.0 == o) {
-                graph.keep(output, &format!("output {o}"))?;
-            }
-        }
+        let (mut graph, ids, outputs) = Graph::of_op(case.op.clone(), case.op.name(), case.input_types())?;
+        let arrays = case.arrays().into_iter().enumerate();
+        let mut values: Vec<_> = arrays.map(|(i, array)| (input_name(i), array)).collect();
         if direction == Direction::Backward {
             let mut pairs = Vec::new();
             for (o, &output) in outputs.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Rules about losses.
 
-use super::{Fusion, Rewrite, Tape, everywhere, kind};
+use super::{Fusion, Rewrite, Tape, everywhere};
 use crate::graph::Node;
 use crate::op::{
     ActivateBackward, Activation, BceLogits, BceLogitsBackward, Fill, LossGradient, LossOp, Mse, MseBackward, Scale,
@@ -29,8 +29,8 @@ pub(super) const GRADIENT: Fusion = Fusion {
 
 fn gradient(tape: &mut Tape, n: usize) -> Option<Rewrite> {
     let loss = match tape.nodes[n].op.as_ref() {
-        op if kind::<MseBackward>(op).is_some() => LossOp::Mse,
-        op if kind::<BceLogitsBackward>(op).is_some() => LossOp::BceLogits,
+        op if op.downcast_ref::<MseBackward>().is_some() => LossOp::Mse,
+        op if op.downcast_ref::<BceLogitsBackward>().is_some() => LossOp::BceLogits,
         _ => return None,
     };
     let [x, target, upstream] = tape.nodes[n].inputs[..] else { return None };

@@ -1,6 +1,6 @@
 //! Rules about convolutions and dense layers: what may follow their sums, and what comes with their gradients.
 
-use super::{Fusion, Rewrite, Tape, everywhere, kind};
+use super::{Fusion, Rewrite, Tape, everywhere};
 use crate::graph::{Node, Op};
 use crate::op::{
     ActivateBackward, Conv2d, Conv2dMaxPool2d, Conv2dWeightGrad, ConvTranspose2d, LinearOp, Matmul, MaxPool2d,
@@ -116,9 +116,9 @@ fn slope(tape: &mut Tape, n: usize) -> Option<Rewrite> {
 }
 
 fn linear(op: &dyn Op) -> Option<LinearOp> {
-    let conv2d = kind::<Conv2d>(op).copied().map(LinearOp::Conv2d);
-    let transposed = kind::<ConvTranspose2d>(op).copied().map(LinearOp::ConvTranspose2d);
-    conv2d.or(transposed).or(kind::<Matmul>(op).copied().map(LinearOp::Matmul))
+    let conv2d = op.downcast_ref::<Conv2d>().copied().map(LinearOp::Conv2d);
+    let transposed = op.downcast_ref::<ConvTranspose2d>().copied().map(LinearOp::ConvTranspose2d);
+    conv2d.or(transposed).or(op.downcast_ref::<Matmul>().copied().map(LinearOp::Matmul))
 }
 
 pub(super) const BIAS_GRADIENT: Fusion = Fusion {
