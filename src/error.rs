@@ -87,6 +87,12 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A device has no room for a buffer.
+    #[error("device {name}: out of memory: use a smaller --batch or --limit")]
+    OutOfMemory {
+        /// The device.
+        name: String,
+    },
     /// Validation ran to its end and found something wrong.
     #[error("validation on {device}: {failed} of {checked} checks failed")]
     Validation {

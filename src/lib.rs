@@ -53,6 +53,7 @@ pub mod graph;
 mod half;
 pub mod kernel;
 pub mod latent;
+pub mod memory;
 pub mod model;
 pub mod op;
 pub mod plan;

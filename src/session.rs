@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::Graph;
 use crate::kernel::{Precision, Products, Target};
+use crate::memory::available_bytes;
 use crate::plan::{Plan, PlanOptions, Storage, Tuning};
 use crate::tensor::{Array, DType, TensorType};
 use std::collections::HashMap;
@@ -87,6 +88,11 @@ pub trait Backend: Send {
     /// Bytes of all buffers.
     fn allocated_bytes(&self) -> usize;
 
+    /// Most bytes that buffers can have, where the device or the system says so.
+    fn memory_bytes(&self) -> Option<u64> {
+        available_bytes()
+    }
+
     /// From now on makes each new buffer this many words longer than its tensor, and binds them with it.
     fn set_guard_words(&mut self, _words: usize) {}
 
@@ -145,6 +151,7 @@ pub struct Session {
     variant: Option<String>,
     tuning: Tuning,
     device: String,
+    memory_limit: Option<u64>,
 }
 
 impl Session {
@@ -160,7 +167,8 @@ impl Session {
     }
 
     fn new(backend: Box<dyn Backend>, target: Option<Target>, device: String) -> Self {
-        Self { backend, target, types: HashMap::new(), fuse: true, variant: None, tuning: Tuning::default(), device }
+        let (types, tuning) = (HashMap::new(), Tuning::default());
+        Self { backend, target, types, fuse: true, variant: None, tuning, device, memory_limit: None }
     }
 
     /// Whether plans made from now on fuse ops; on by default.
@@ -214,6 +222,16 @@ impl Session {
             Some(Target { precision: Precision::F16, .. }) => Products::F16,
             _ => Products::F32,
         }
+    }
+
+    /// Most bytes that buffers on the device can have, where the device, the system or [`Session::limit_memory`] says so.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.backend.memory_bytes().into_iter().chain(self.memory_limit).min()
+    }
+
+    /// From now on counts with no more than this many bytes on the device, which others may use as well.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        self.memory_limit = Some(bytes);
     }
 
     /// Bytes of all buffers on the device.

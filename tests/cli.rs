@@ -2,145 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod lab;
+
+use lab::{Ended, Lab, PICTURES, TINY, gradient};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// 8x8 grey pictures, code 4: a step takes well under a millisecond.
-const TINY: &str = r#"
-name = "tiny"
-description = "for tests"
-
-[data]
-height = 8
-width = 8
-channels = 1
-offset = -0.5
-
-[model]
-code = 4
-encoder = [
-    { layer = "conv2d", channels = 4, kernel = 3, padding = "same", activation = "elu" },
-    { layer = "max_pool2d", size = 2 },
-    { layer = "flatten" },
-    { layer = "dense", units = "code" },
-]
-decoder = [
-    { layer = "dense", units = 64 },
-    { layer = "reshape", shape = [4, 4, 4] },
-    { layer = "conv_transpose2d", channels = 1, kernel = 3, stride = 2, padding = "same" },
-]
-
-[train]
-loss = "mse"
-noise = "gaussian:0.1"
-optimizer = "adamax"
-lr = 0.01
-epochs = 3
-batch = 5
-val = 0.2
-"#;
-/// Pictures in a lab: 32 train and 8 are held out, so that an epoch has 7 steps, the last of 2 pictures.
-const PICTURES: usize = 40;
-
-/// A folder with a preset, pictures and whatever a test makes there.
-struct Lab(TempDir);
-
-/// What a process left.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let lab = Self(tempfile::tempdir().unwrap());
-        fs::write(lab.path("tiny.toml"), TINY).unwrap();
-        fs::create_dir(lab.path("pictures")).unwrap();
-        for i in 0..PICTURES {
-            gradient(8, 8, i).save(lab.path(&format!("pictures/{i:02}.png"))).unwrap();
-        }
-        lab
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
-    }
-
-    /// Runs `degrain` with these words in the lab's folder.
-    fn run(&self, words: &[&str]) -> Ended {
-        let output = self.command(words).output().unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
-        command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env("DEGRAIN_CACHE", self.path("cache")).env_remove("DEGRAIN_DEVICE");
-        command
-    }
-
-    /// Trains the tiny preset on the CPU into `out`.
-    fn train(&self, out: &str, more: &[&str]) -> Ended {
-        let words = ["train", "tiny.toml", "--data", "pictures", "--device", "cpu", "--out", out];
-        self.run(&[&words[..], more].concat())
-    }
-
-    fn steps(&self, run: &str) -> usize {
-        String::from_utf8(self.read(&format!("{run}/steps.csv"))).unwrap().lines().count() - 1
-    }
-
-    fn assert_same_run(&self, one: &str, other: &str) {
-        for name in ["steps.csv", "last.safetensors", "state.safetensors"] {
-            assert!(self.read(&format!("{one}/{name}")) == self.read(&format!("{other}/{name}")), "{name} differs");
-        }
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// Asserts a failure of one line on standard error that holds these texts, and nothing on standard output.
-    #[track_caller]
-    fn fails(self, texts: &[&str]) {
-        assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
-        assert_eq!(self.stdout, "");
-        let errors: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert!(errors.len() == 1 && self.stderr.lines().last() == errors.last().copied(), "{}", self.stderr);
-        for text in texts {
-            assert!(errors[0].contains(text), "{text:?} is not in {:?}", errors[0]);
-        }
-        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
-    }
-}
-
-fn gradient(width: u32, height: u32, seed: usize) -> image::GrayImage {
-    image::GrayImage::from_fn(width, height, |x, y| {
-        let (x, y, seed) = (x as usize, y as usize, seed);
-        image::Luma([((x * (seed % 7 + 5) + y * (seed % 5 + 3) + seed * 31) * 4 % 256) as u8])
-    })
-}
 
 fn size_of(path: &Path) -> (u32, u32) {
     image::image_dimensions(path).unwrap()
@@ -445,12 +314,7 @@ fn stop_once_saved(lab: &Lab, run: &str, file: &str, flags: &[&str], signal: &st
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    child.wait_with_output().unwrap().into()
 }
 
 #[cfg(unix)]

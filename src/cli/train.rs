@@ -56,6 +56,9 @@ fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
 fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
     let preset = flags.resumed(read_config(path)?)?;
     let run = RunDir::open(path)?;
+    if let Some(refused) = run.refused() {
+        console.warn(format_args!("{refused}: going on from the checkpoint before it"));
+    }
     if !flags.moves_the_end() && run.file(SUMMARY).is_file() {
         return tell_finished(&run, console);
     }

@@ -147,11 +147,21 @@ pub(crate) fn has_kernel(op: &dyn Op, signature: &Signature<'_>, inputs: &[Vec<u
     op.compute(signature, &mut CpuCall { inputs: &inputs, outputs: &mut outputs })
 }
 
+/// A buffer of zeros, or an error where there is no room for it.
+fn zeros(words: usize) -> Result<Vec<u32>> {
+    // A vector of zeros comes from the system as it is; growing one would write them all. Only the latter may fail, so
+    // the room is asked for first.
+    let room = Vec::<u32>::new().try_reserve_exact(words);
+    room.map_err(|_| Error::OutOfMemory { name: "CPU executor".to_owned() })?;
+    Ok(vec![0; words])
+}
+
 impl Backend for CpuProgram {
     fn allocate(&mut self, name: &str, ty: &TensorType) -> Result<()> {
         if !self.by_name.contains_key(name) {
+            let buffer = zeros(ty.words())?;
             self.by_name.insert(name.to_owned(), self.buffers.len());
-            self.buffers.push(vec![0; ty.words()]);
+            self.buffers.push(buffer);
         }
         Ok(())
     }
@@ -178,7 +188,7 @@ impl Backend for CpuProgram {
             let buffer = self.shared[rank];
             let words = plan.slot_bytes()[slot].div_ceil(4);
             if self.buffers[buffer].len() < words {
-                self.buffers[buffer].resize(words, 0);
+                self.buffers[buffer] = zeros(words)?;
             }
             buffer_of_slot[slot] = buffer;
         }

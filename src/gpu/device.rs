@@ -6,6 +6,7 @@ use super::kernels::{Kernel, KernelKey};
 use super::pipeline_store::PipelineStore;
 use crate::error::{Error, Result};
 use crate::kernel::{Precision, Target, TargetKind};
+use crate::memory::available_bytes;
 use matrix_units::MATRIX_UNITS;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -80,6 +81,15 @@ impl Adapter {
             wgpu::DeviceType::Cpu => DeviceKind::Software,
             wgpu::DeviceType::Other => DeviceKind::Other,
         }
+    }
+
+    /// Bytes of the device's own memory, or of the host's that are still to be had where the device has none of its own;
+    /// none where neither says so.
+    fn memory_bytes(&self) -> Option<u64> {
+        let shares_the_hosts = !matches!(self.kind(), DeviceKind::Discrete | DeviceKind::Virtual);
+        let host = available_bytes().filter(|_| shares_the_hosts);
+        let own = heap_bytes(&self.adapter);
+        own.into_iter().chain(host).min()
     }
 
     /// Tells this device and driver from others, on this machine or any.
@@ -196,9 +206,8 @@ impl Adapter {
         device.on_uncaptured_error(Arc::new(move |error| note(&seen, &error.to_string())));
         let seen = fault.clone();
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&seen, &format!("lost: {message}"));
-            }
+            // A destroyed one is in use no more, except after a `DeviceLoss`.
+            note(&seen, &format!("was lost ({reason:?}): {message}"));
         });
         Ok(Gpu {
             adapter: self.clone(),
@@ -215,12 +224,41 @@ impl Adapter {
     }
 }
 
+/// Bytes of the largest heap that Vulkan calls local to the device.
+#[cfg(any(target_os = "linux", target_os = "windows"))]
+fn heap_bytes(adapter: &wgpu::Adapter) -> Option<u64> {
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: the handle is only asked for properties, and lives as long as `adapter`.
+    let properties = unsafe {
+        let vulkan = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        let instance = vulkan.shared_instance().raw_instance();
+        instance.get_physical_device_memory_properties(vulkan.raw_physical_device())
+    };
+    let heaps = properties.memory_heaps.iter().take(properties.memory_heap_count as usize);
+    heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "windows")))]
+fn heap_bytes(_: &wgpu::Adapter) -> Option<u64> {
+    None
+}
+
 /// The first error that the driver reported outside of a call.
 type Fault = Arc<Mutex<Option<String>>>;
 
 fn note(fault: &Fault, message: &str) {
     if let Ok(mut fault) = fault.lock() {
         fault.get_or_insert_with(|| message.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+}
+
+/// The loss of a device, at a moment of one's choice.
+pub struct DeviceLoss(wgpu::Device);
+
+impl DeviceLoss {
+    /// From now on whatever uses the device is an error.
+    pub fn strike(&self) {
+        self.0.destroy();
     }
 }
 
@@ -247,6 +285,17 @@ impl Gpu {
     /// Name, backend and driver.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// Something that takes the device away while it is in use, as a driver does that resets: for tests of what then
+    /// happens.
+    pub fn loss(&self) -> DeviceLoss {
+        DeviceLoss(self.device.clone())
+    }
+
+    /// Most bytes that the device can hold, where it says so.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        self.adapter.memory_bytes()
     }
 
     pub(super) fn adapter(&self) -> &Adapter {
@@ -276,7 +325,7 @@ impl Gpu {
             return Err(self.error(problem.to_string()));
         }
         if pollster::block_on(memory.pop()).is_some() {
-            return Err(self.error("out of memory: use a smaller --batch or --limit"));
+            return Err(Error::OutOfMemory { name: self.name.clone() });
         }
         Ok(result)
     }

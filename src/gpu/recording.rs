@@ -271,6 +271,10 @@ impl Backend for GpuProgram {
         self.gpu.wait_for(None)
     }
 
+    fn memory_bytes(&self) -> Option<u64> {
+        self.gpu.memory_bytes()
+    }
+
     fn allocated_bytes(&self) -> usize {
         let buffers = self.store.values().map(|stored| &stored.buffer).chain(&self.shared);
         self.parameter_bytes + buffers.map(|b| b.size() as usize).sum::<usize>()

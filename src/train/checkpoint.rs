@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The key under which the format keeps its text entries.
 const METADATA: &str = "__metadata__";
+/// The entry of the checksum.
+const CHECKSUM: &str = "crc32c";
 
 /// The contents of a weight file.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -148,7 +150,14 @@ impl Weights {
             tensors.insert(name.to_owned(), Array { shape: view.shape().to_vec(), data });
         }
         let metadata = header.metadata().iter().flatten().map(|(key, text)| (key.clone(), text.clone())).collect();
-        Ok(Self { tensors, metadata, path: path.to_path_buf() })
+        let mut weights = Self { tensors, metadata, path: path.to_path_buf() };
+        // Files of other programs have none.
+        match weights.metadata.remove(CHECKSUM) {
+            Some(written) if written != weights.checksum() => {
+                Err(Error::file(path, "is damaged: its values are not those that were written"))
+            }
+            _ => Ok(weights),
+        }
     }
 
     /// Writes a file that is complete or absent.
@@ -168,9 +177,9 @@ impl Weights {
     /// because the library keeps metadata in a hash map, whose order differs from run to run.
     fn header(&self, path: &Path) -> Result<String> {
         let mut header = Map::new();
-        if !self.metadata.is_empty() {
-            header.insert(METADATA.to_owned(), json!(self.metadata));
-        }
+        let mut metadata = self.metadata.clone();
+        metadata.insert(CHECKSUM.to_owned(), self.checksum());
+        header.insert(METADATA.to_owned(), json!(metadata));
         let mut begin = 0;
         for (name, array) in &self.tensors {
             if array.volume() != Some(array.data.len()) || name == METADATA {
@@ -185,6 +194,21 @@ impl Weights {
         let mut text = Value::Object(header).to_string();
         text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
         Ok(text)
+    }
+
+    /// CRC-32C of the metadata and of all values as they stand in the file, in hexadecimal digits: what a disk or a copy did
+    /// to them shows.
+    fn checksum(&self) -> String {
+        let mut sum = Checksum(0);
+        for text in self.metadata.iter().flat_map(|(key, text)| [key, text]) {
+            sum.add(text.as_bytes());
+            sum.add(&[0]);
+        }
+        for array in self.tensors.values() {
+            // Writing to a checksum cannot fail.
+            let _ = array.data.write(&mut sum);
+        }
+        format!("{:08x}", sum.0)
     }
 
     /// The first tensor, by name, that holds a value that is not finite.
@@ -250,6 +274,25 @@ impl Weights {
 
     fn problem(&self, tensor: &str, found: &str, remark: &str) -> Error {
         Error::file(&self.path, format!("tensor {tensor:?} {found}: {remark}"))
+    }
+}
+
+struct Checksum(u32);
+
+impl Checksum {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+}
+
+impl Write for Checksum {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -50,12 +50,32 @@ fn the_bytes_are_pinned() {
     weights.metadata.insert("step".into(), "3".into());
     weights.metadata.insert("epoch".into(), "1".into());
     let (_folder, path) = written(&weights);
-    let header = r#"{"__metadata__":{"epoch":"1","step":"3"},"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"b":{"dtype":"U32","shape":[1],"data_offsets":[8,12]}}"#;
+    let header = r#"{"__metadata__":{"crc32c":"51164366","epoch":"1","step":"3"},"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"b":{"dtype":"U32","shape":[1],"data_offsets":[8,12]}}"#;
     let padded = header.len().next_multiple_of(8);
     let mut wanted = (padded as u64).to_le_bytes().to_vec();
     wanted.extend(format!("{header:<padded$}").bytes());
     wanted.extend([0, 0, 128, 63, 0, 0, 0, 192, 7, 0, 0, 0]);
     assert_eq!(fs::read(&path).unwrap(), wanted);
+}
+
+#[test]
+fn a_bit_that_changed_is_noticed() {
+    let (_folder, path) = written(&example());
+    let bytes = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for at in (header..bytes.len()).step_by(3) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&path, &damaged).unwrap();
+        let message = Weights::read(&path).unwrap_err().to_string();
+        assert!(message.contains("is damaged: its values are not those that were written"), "byte {at}: {message}");
+    }
+    let text = String::from_utf8_lossy(&bytes[8..header]).into_owned();
+    let epoch = 8 + text.find("epoch").unwrap() + "epoch\":\"".len();
+    let mut damaged = bytes.clone();
+    damaged[epoch] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    assert!(Weights::read(&path).is_err(), "a counter is a part of the checkpoint");
 }
 
 #[test]

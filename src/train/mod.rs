@@ -11,6 +11,7 @@ mod placement;
 pub mod pretraining;
 mod program;
 mod rate;
+mod room;
 pub mod row_log;
 pub mod run_dir;
 mod source;

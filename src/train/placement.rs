@@ -14,6 +14,7 @@ use crate::session::Session;
 const MAX_RING_BYTES: u64 = 24 << 20;
 
 /// A run whose data is to be placed.
+#[derive(Clone, Copy)]
 pub(super) struct Placement<'a> {
     pub(super) preset: &'a Preset,
     pub(super) architecture: &'a Architecture,
@@ -75,7 +76,7 @@ impl Placement<'_> {
     }
 
     /// Bytes of everything but the data.
-    fn step_bytes(&self, ring: &DeviceData, session: &Session) -> Result<u64> {
+    pub(super) fn step_bytes(&self, ring: &DeviceData, session: &Session) -> Result<u64> {
         let recipe = Recipe { preset: self.preset, architecture: self.architecture, data: ring };
         let drop_last = self.preset.train.drop_last;
         let training = Steps::graphs(&recipe, Phase::Training, self.split.train.len(), drop_last)?;

@@ -1,5 +1,6 @@
 //! The folder of a run: made new or opened again, and held by one process at a time.
 
+use super::checkpoint::Weights;
 use crate::atomic_file::{is_temporary, remove_leftovers, write_bytes};
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub const LAST: &str = "last.safetensors";
 pub const BEST: &str = "best.safetensors";
 /// Parameters, optimiser state, counters and generator: the commit point of a checkpoint.
 pub const STATE: &str = "state.safetensors";
+/// The checkpoint before [`STATE`], which takes its place where that one is damaged.
+pub const STATE_BEFORE: &str = "state-before.safetensors";
 /// What `train --json` prints.
 pub const SUMMARY: &str = "summary.json";
 /// The report, one self-contained page.
@@ -35,6 +38,7 @@ const MAX_RUNS: u32 = 100_000;
 pub struct RunDir {
     path: PathBuf,
     _lock: File,
+    refused: Option<Error>,
 }
 
 impl RunDir {
@@ -70,10 +74,12 @@ impl RunDir {
         Ok(run)
     }
 
-    /// Opens the folder of an earlier run to go on with it, and removes what a killed process left half written.
+    /// Opens the folder of an earlier run to go on with it, and removes what a killed process left half written. A damaged
+    /// checkpoint is replaced by the one before it, of which [`RunDir::refused`] tells.
     ///
     /// # Errors
-    /// [`Error::File`] if it is no run folder or in use, [`Error::Io`] if it cannot be written.
+    /// [`Error::File`] if it is no run folder or in use, or both of its checkpoints are damaged, [`Error::Io`] if it cannot be
+    /// written.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             return Err(Error::file(path, "is no run folder: name one that degrain train made"));
@@ -81,9 +87,28 @@ impl RunDir {
         if !path.join(CONFIG).is_file() {
             return Err(Error::file(path, format!("is no run folder: it has no {CONFIG}")));
         }
-        let run = Self::lock(path.to_path_buf())?;
+        let mut run = Self::lock(path.to_path_buf())?;
         remove_leftovers(path)?;
+        run.refused = recover(path)?;
         Ok(run)
+    }
+
+    /// What was wrong with the last checkpoint, where [`RunDir::open`] put the one before it in its place.
+    pub fn refused(&self) -> Option<&Error> {
+        self.refused.as_ref()
+    }
+
+    /// Makes room for a new checkpoint: the one that there is becomes the one before it. Killed here, a run goes on from
+    /// that one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn put_state_aside(&self) -> Result<()> {
+        let (state, before) = (self.file(STATE), self.file(STATE_BEFORE));
+        match fs::rename(&state, &before) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&state, "rename")(error)),
+            _ => Ok(()),
+        }
     }
 
     fn lock(path: PathBuf) -> Result<Self> {
@@ -92,7 +117,7 @@ impl RunDir {
         let mut options = OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).open(&name).map_err(Error::io(&name, "create"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, _lock: lock, refused: None }),
             Err(TryLockError::WouldBlock) => {
                 let problem =
                     "another degrain process is writing to this run: wait for it, or choose another folder with --out";
@@ -100,7 +125,7 @@ impl RunDir {
             }
             // Better to train without a lock than not at all.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(Self { path, _lock: lock })
+                Ok(Self { path, _lock: lock, refused: None })
             }
             Err(TryLockError::Error(error)) => Err(Error::io(&name, "lock")(error)),
         }
@@ -132,6 +157,29 @@ impl RunDir {
         let path = self.file(name);
         let text = serde_json::to_string_pretty(value).map_err(|error| Error::file(&path, error.to_string()))?;
         self.write_text(name, &(text + "\n"))
+    }
+}
+
+/// Sees to it that the state of a run is whole, if it has one; returns what was wrong with the last one where the one before
+/// it is now in its place.
+fn recover(path: &Path) -> Result<Option<Error>> {
+    let (state, before) = (path.join(STATE), path.join(STATE_BEFORE));
+    let refused = match Weights::read(&state) {
+        Ok(_) => return Ok(None),
+        Err(refused @ Error::File { .. }) => Some(refused),
+        // Killed between the two.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(other) => return Err(other),
+    };
+    if !before.is_file() {
+        return refused.map_or(Ok(None), Err);
+    }
+    match (Weights::read(&before), refused) {
+        (Err(_), Some(refused)) | (Err(refused), None) => Err(refused),
+        (Ok(_), refused) => {
+            fs::rename(&before, &state).map_err(Error::io(&before, "rename"))?;
+            Ok(refused)
+        }
     }
 }
 

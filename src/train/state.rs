@@ -168,7 +168,8 @@ pub(super) fn read_carried(session: &mut Session, train: &Train, architecture: &
     Ok(state)
 }
 
-/// Writes `last.safetensors`, then `state.safetensors`, which is the commit point: `state` is what [`read_carried`] read.
+/// Writes `last.safetensors`, then `state.safetensors`, which is the commit point, beside the one before it: `state` is
+/// what [`read_carried`] read.
 pub(super) fn save(
     mut state: Weights,
     architecture: &Architecture,
@@ -185,6 +186,7 @@ pub(super) fn save(
     }
     state.metadata.insert("pictures".to_owned(), format!("{} {}", rows[0], rows[1]));
     last.write(&run.file(run_dir::LAST))?;
+    run.put_state_aside()?;
     state.write(&run.file(run_dir::STATE))
 }
 

@@ -8,6 +8,7 @@ use super::objective::{PartMeans, PartSums};
 use super::placement::Placement;
 use super::program::{HISTORY, Phase, Recipe, names};
 use super::rate;
+use super::room::Room;
 use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
 use super::source::{self, Source};
@@ -131,14 +132,16 @@ impl Trainer {
             limit: options.device_memory,
         };
         let placed = placement.choose(&session)?;
+        Room { placement, data: &placed, session: &session }.check()?;
         let recipe = Recipe { preset, architecture: &architecture, data: &placed };
         let drop_last = preset.train.drop_last;
-        let training = Steps::record(&mut session, &recipe, Phase::Training, split.train.len(), drop_last)?;
-        let held_out = split.held_out.len();
-        let validation = if held_out > 0 {
-            Some(Steps::record(&mut session, &recipe, Phase::Validation, held_out, false)?)
-        } else {
-            None
+        let recorded = Self::record(&mut session, &recipe, split, drop_last);
+        let (training, validation) = match recorded {
+            Err(Error::OutOfMemory { .. }) => {
+                let room = Room { placement, data: &placed, session: &session };
+                return Err(room.refusal(session.allocated_bytes() as u64));
+            }
+            other => other?,
         };
         let source = source::of(placed, &mut session, &data.values)?;
         Ok(Self {
@@ -160,6 +163,22 @@ impl Trainer {
             counted: (0, Duration::ZERO),
             epoch_time: Duration::ZERO,
         })
+    }
+
+    /// The steps of training, and of validation where something is held out.
+    fn record(
+        session: &mut Session,
+        recipe: &Recipe<'_>,
+        split: &Split,
+        drop_last: bool,
+    ) -> Result<(Steps, Option<Steps>)> {
+        let training = Steps::record(session, recipe, Phase::Training, split.train.len(), drop_last)?;
+        let held_out = split.held_out.len();
+        let validation = match held_out {
+            0 => None,
+            _ => Some(Steps::record(session, recipe, Phase::Validation, held_out, false)?),
+        };
+        Ok((training, validation))
     }
 
     /// Steps of the whole run.

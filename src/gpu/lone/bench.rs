@@ -124,7 +124,7 @@ impl LoneBench {
             self.gpu.scoped(|| descriptors.map(|d| self.gpu.device.create_buffer(&d)).collect::<Vec<_>>())
         };
         let out_of_memory = |error| match error {
-            Error::Device { name, problem } if problem.contains("out of memory") => {
+            Error::OutOfMemory { name } => {
                 Error::Device { name, problem: "out of memory: bind smaller buffers with --bind".to_owned() }
             }
             other => other,
