@@ -4,6 +4,7 @@
 pub(crate) mod conv;
 mod executor;
 pub(crate) mod matmul;
+pub(crate) mod nearest;
 pub(crate) mod noise;
 mod oracle;
 pub(crate) mod reduce;

@@ -34,6 +34,7 @@ mod moments;
 mod moving_average;
 mod mse;
 mod nadam;
+mod nearest;
 mod noise;
 mod norm_penalty;
 mod pixel_noise;
@@ -83,6 +84,8 @@ pub use moments::{Moments, MomentsBackward};
 pub use moving_average::MovingAverage;
 pub use mse::{Mse, MseBackward};
 pub use nadam::{Nadam, NadamSchedule};
+pub use nearest::Nearest;
+pub(crate) use nearest::Extents as NearestExtents;
 pub use noise::{GaussianNoise, Philox, normal_from_bits, philox4x32};
 pub use norm_penalty::{NormPenalty, NormPenaltyBackward};
 pub use pixel_noise::{PixelNoise, Replaced};
@@ -181,6 +184,7 @@ pub const OPS: &[OpEntry] = &[
     OpEntry { name: "nadam", cases: nadam::cases, random: nadam::random },
     OpEntry { name: "nadam_several", cases: nadam::several_cases, random: nadam::random_several },
     OpEntry { name: "nadam_schedule", cases: nadam::schedule_cases, random: nadam::random_schedule },
+    OpEntry { name: "nearest", cases: nearest::cases, random: nearest::random },
     OpEntry { name: "norm_penalty", cases: norm_penalty::cases, random: norm_penalty::random },
     OpEntry {
         name: "norm_penalty_backward",

@@ -21,6 +21,7 @@ mod profile_kernel;
 mod profile_step;
 mod progress;
 mod run;
+mod search;
 mod sheets;
 mod summary;
 mod tensorboard;
@@ -79,6 +80,8 @@ enum Command {
     Encode(encode::EncodeFlags),
     /// Codes to pictures
     Decode(encode::DecodeFlags),
+    /// The pictures whose codes are the nearest to a picture's
+    Search(search::Flags),
     /// What folders, archives and arrays hold: count, size, labels, a sheet of samples
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
@@ -133,6 +136,7 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
         Command::Encode(flags) => encode::encode(&flags, device, console).map(done),
         Command::Decode(flags) => encode::decode(&flags, device, console).map(done),
+        Command::Search(flags) => search::run(&flags, device, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),

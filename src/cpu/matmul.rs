@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 /// A matrix in memory: its elements and the distance between columns and between rows.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
+pub(super) struct Matrix<'a> {
     values: &'a [f32],
     column_stride: usize,
     row_stride: usize,
@@ -18,14 +18,14 @@ struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// A matrix of this many stored columns, seen transposed if asked.
-    fn new(values: &'a [f32], stored_columns: usize, transposed: bool) -> Self {
+    pub(super) fn new(values: &'a [f32], stored_columns: usize, transposed: bool) -> Self {
         let (column_stride, row_stride) = if transposed { (stored_columns, 1) } else { (1, stored_columns) };
         Self { values, column_stride, row_stride }
     }
 }
 
 /// `y (m, n) = a (m, k) b (k, n)`, y in rows, on this thread.
-fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32]) {
+pub(super) fn product([m, k, n]: [usize; 3], a: Matrix<'_>, b: Matrix<'_>, y: &mut [f32]) {
     let last = |rows: usize, columns: usize, matrix: &Matrix<'_>| {
         (rows - 1) * matrix.row_stride + (columns - 1) * matrix.column_stride
     };

@@ -1,6 +1,6 @@
 //! What a planted fault is, and where the tables of them are.
 
-use super::{codes, convolutions, elementwise, noise, pooling, precision, reductions};
+use super::{codes, convolutions, elementwise, noise, pooling, precision, reductions, search};
 
 /// What is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +89,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static FileFaults> {
         pooling::FAULTS,
         convolutions::FAULTS,
         precision::FAULTS,
+        search::FAULTS,
     ]
     .into_iter()
     .flatten()

@@ -17,6 +17,7 @@ mod noise;
 mod pooling;
 mod precision;
 mod reductions;
+mod search;
 
 use altered::altered;
 use degrain::Error;
