@@ -11,7 +11,6 @@ use degrain::report::{Cell, Sheet, sheet};
 use degrain::session::Session;
 use degrain::{Error, Result};
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -163,7 +162,8 @@ fn codes(flags: &Flags, network: &mut Network, data: &Dataset, console: &Console
     let (len, dim) = (data.len(), network.inference.code_len());
     if (codes.len(), codes.dim()) != (len, dim) {
         let got = format!("holds {} of {} values", count(codes.len(), "code"), codes.dim());
-        let problem = format!("{got}, but the data has {} and this network's codes {dim} values", count(len, "picture"));
+        let problem =
+            format!("{got}, but the data has {} and this network's codes {dim} values", count(len, "picture"));
         return Err(Error::file(path, problem));
     }
     Ok(codes)
@@ -186,8 +186,12 @@ fn query_codes(flags: &Flags, network: &mut Network, codes: &Codes, pictures: &[
 fn open_index<'a>(flags: &Flags, codes: &'a Codes, console: &Console) -> Result<HnswIndex<'a>> {
     let default = HnswSettings::default();
     // More candidates than neighbours, so that some may be missed; a power of two, so that few values of k have a file.
-    let wanted = flags.k.saturating_mul(2).checked_next_power_of_two().unwrap_or(flags.k);
-    let settings = HnswSettings { ef_search: default.ef_search.max(wanted), ..default };
+    let wanted = flags.k.saturating_mul(2);
+    let ef_search = match wanted <= default.ef_search {
+        true => default.ef_search,
+        false => wanted.checked_next_power_of_two().unwrap_or(wanted),
+    };
+    let settings = HnswSettings { ef_search, ..default };
     let started = Instant::now();
     let (index, origin) = HnswIndex::open_or_build(&flags.run.run, codes, metric(flags.metric), settings)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -338,9 +342,8 @@ fn text(
     measured: Option<&Measured>,
     purity: Option<&Purity>,
 ) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let mut line = |line: std::fmt::Arguments<'_>| drop(writeln!(text, "{line}"));
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = |line: std::fmt::Arguments<'_>| lines.push(line.to_string().trim_end().to_owned());
     for answer in answers {
         line(format_args!("{}", answer.query));
         let width = answer.neighbours.iter().filter_map(|near| label_of(data, near.index)).map(str::len).max();
@@ -367,5 +370,5 @@ fn text(
     if let Some(path) = &flags.sheet {
         line(format_args!("sheet -> {}", path.display()));
     }
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    lines.join("\n")
 }

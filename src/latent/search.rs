@@ -84,7 +84,8 @@ impl<'a> Points<'a> {
             return Self { codes, metric, values: Cow::Borrowed(codes.values()), scales: Vec::new() };
         }
         let scales: Vec<f64> = codes.values().par_chunks(codes.dim()).map(scale).collect();
-        let values = unit_rows(codes.values(), codes.dim(), &scales);
+        let rows = codes.values().par_chunks(codes.dim()).zip(&scales);
+        let values: Vec<f32> = rows.flat_map_iter(|(row, &scale)| unit_row(row, scale)).collect();
         Self { codes, metric, values: Cow::Owned(values), scales }
     }
 
@@ -98,7 +99,8 @@ impl<'a> Points<'a> {
             Metric::Euclidean => Cow::Borrowed(queries),
             Metric::Cosine => {
                 let scales: Vec<f64> = queries.chunks_exact(self.codes.dim()).map(scale).collect();
-                Cow::Owned(unit_rows(queries, self.codes.dim(), &scales))
+                let rows = queries.chunks_exact(self.codes.dim()).zip(&scales);
+                Cow::Owned(rows.flat_map(|(row, &scale)| unit_row(row, scale)).collect())
             }
         }
     }
@@ -153,9 +155,8 @@ fn scale(code: &[f32]) -> f64 {
     if square > 0.0 { 1.0 / square.sqrt() } else { 0.0 }
 }
 
-fn unit_rows(values: &[f32], dim: usize, scales: &[f64]) -> Vec<f32> {
-    let rows = values.par_chunks(dim).zip(scales);
-    rows.flat_map_iter(|(row, scale)| row.iter().map(move |&value| (f64::from(value) * scale) as f32)).collect()
+fn unit_row(row: &[f32], scale: f64) -> impl Iterator<Item = f32> + '_ {
+    row.iter().map(move |&value| (f64::from(value) * scale) as f32)
 }
 
 #[inline(always)]

@@ -125,9 +125,11 @@ impl Op for Nearest {
         for (q, query) in queries.chunks_exact(dim).enumerate() {
             let before = q * kept..(q + 1) * kept;
             let found = inputs[3].f64()[before.clone()].iter().copied().zip(inputs[4].u32()[before].iter().copied());
-            let here = codes.chunks_exact(dim).take(count).zip(first..).map(|(code, index)| {
-                (code.iter().zip(query).map(|(c, q)| (c - q) * (c - q)).sum::<f64>(), index)
-            });
+            let here = codes
+                .chunks_exact(dim)
+                .take(count)
+                .zip(first..)
+                .map(|(code, index)| (code.iter().zip(query).map(|(c, q)| (c - q) * (c - q)).sum::<f64>(), index));
             let mut all: Vec<(f64, u32)> =
                 found.chain(here.filter(|(distance, _)| *distance < f64::from(Self::FAR))).collect();
             all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -225,7 +227,8 @@ mod tests {
 
     #[test]
     fn slices_cover_all_codes_and_their_lists_stay_small() {
-        for (codes, queries, kept) in [(1, 1, 1), (1 << 20, 1, 18), (100_000, 1024, 18), (5000, 3, 8192), (31, 4096, 9)] {
+        for (codes, queries, kept) in [(1, 1, 1), (1 << 20, 1, 18), (100_000, 1024, 18), (5000, 3, 8192), (31, 4096, 9)]
+        {
             let (slices, len) = Nearest::slices(&Extents { codes, queries, dim: 1, kept });
             assert!(slices * len >= codes && (slices - 1) * len < codes && len.is_multiple_of(TILE));
             assert!(slices == 1 || slices * queries * kept * 4 <= SCRATCH_BYTES, "{codes} {queries} {kept}");

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 const MAGIC: &[u8] = b"degrain hnsw 1\n";
 /// Bytes of the checksum at the end.
 const CHECKSUM: usize = 4;
+/// Queries below which this thread searches alone: to wake others takes as long as a search.
+const FEW_QUERIES: usize = 8;
 
 /// How a graph is built and searched; both cost time for recall.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +36,11 @@ pub struct HnswSettings {
     pub seed: u64,
 }
 
+/// Of 34,500 codes of `quickdraw-conv` (128 numbers), these find .997 of the 10 nearest others in 270 us of processor time; an
+/// `ef_search` of 16, 48 and 100 finds .994, .999 and 1.000 in 220, 380 and 700 us.
 impl Default for HnswSettings {
     fn default() -> Self {
-        Self { ef_construction: 100, ef_search: 100, seed: 1 }
+        Self { ef_construction: 40, ef_search: 24, seed: 1 }
     }
 }
 
@@ -144,13 +148,18 @@ impl<'a> HnswIndex<'a> {
         let dim = self.points.codes.dim();
         check_queries(queries, dim, k)?;
         let points = self.points.queries(queries);
-        let pairs = points.par_chunks(dim).zip(queries.par_chunks(dim));
-        let found = pairs.map_init(Search::default, |search, (values, query)| {
+        let one = |search: &mut Search, (values, query): (&[f32], &[f32])| {
             let point = Point { index: u32::MAX, values: values.to_vec() };
             let near = self.graph.search(&point, search).take(self.settings.ef_search);
             self.points.ranked(&self.points.query(query), near.map(|item| item.point.index as usize), k)
-        });
-        Ok(found.collect())
+        };
+        if queries.len() < FEW_QUERIES * dim {
+            let mut search = Search::default();
+            let pairs = points.chunks(dim).zip(queries.chunks(dim));
+            return Ok(pairs.map(|pair| one(&mut search, pair)).collect());
+        }
+        let pairs = points.par_chunks(dim).zip(queries.par_chunks(dim));
+        Ok(pairs.map_init(Search::default, one).collect())
     }
 }
 
