@@ -248,7 +248,7 @@ fn an_index_is_kept_until_its_codes_change() {
         fs::write(&path, damaged).unwrap();
         let (_, origin) = open(&codes, Metric::Euclidean, settings);
         assert_eq!(origin, Origin::Built(path.clone()));
-        assert_eq!(fs::read(&path).unwrap().len(), whole.len());
+        assert_eq!(open(&codes, Metric::Euclidean, settings).1, Origin::Read(path.clone()));
     }
 }
 
@@ -415,7 +415,7 @@ fn wrong_input_gets_one_line() {
     fs::create_dir(lab.path("plain")).unwrap();
     fs::copy(lab.path("pictures/dark/00.png"), lab.path("plain/00.png")).unwrap();
     let ended = lab.run(&["search", "run", "--data", "plain", "--purity"]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("--purity needs labels"), "{}", ended.stderr);
+    assert!(ended.code == Some(1) && ended.stderr.contains("--purity: needs labels"), "{}", ended.stderr);
     // Nothing to look for, and words that name no picture.
     for words in [&["search", "run"][..], &["search", "run", "--query", "#x"], &["search", "run", "--query", ""]] {
         assert_eq!(lab.run(words).code, Some(2), "{words:?}");
