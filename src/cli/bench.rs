@@ -121,7 +121,7 @@ impl Measured {
 
 /// The most memory that this process had resident.
 #[cfg(unix)]
-fn peak_rss_bytes() -> Option<u64> {
+pub(super) fn peak_rss_bytes() -> Option<u64> {
     use nix::sys::resource::{UsageWho, getrusage};
     let kilobytes_or_bytes = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
     Some(if cfg!(target_os = "macos") { kilobytes_or_bytes } else { kilobytes_or_bytes << 10 })
@@ -129,6 +129,6 @@ fn peak_rss_bytes() -> Option<u64> {
 
 /// The most memory that this process had resident.
 #[cfg(not(unix))]
-fn peak_rss_bytes() -> Option<u64> {
+pub(super) fn peak_rss_bytes() -> Option<u64> {
     None
 }

@@ -85,7 +85,11 @@ pub(crate) fn is_broken_pipe(error: &Error) -> bool {
         if path.as_os_str() == STDOUT && source.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// `1 picture`, `2 pictures`.
+/// `1 picture`, `2 pictures`, `3 patches`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    match number {
+        1 => format!("1 {noun}"),
+        _ if noun.ends_with("ch") => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
+    }
 }

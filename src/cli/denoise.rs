@@ -1,15 +1,15 @@
 //! `degrain denoise`, also called `reconstruct`: pictures in, pictures out.
 
 use super::console::{Console, count};
-use super::device;
 use super::outputs::Outputs;
 use super::pictures::{self, BUNDLED};
 use super::run::{RunFlags, SavedRun};
+use super::{denoise_tiles, device};
 use clap::Args;
 use degrain::Result;
 use degrain::data::{CacheMode, Dataset};
 use degrain::model::{Noise, Preset};
-use degrain::report::Metrics;
+use degrain::report::{self, Metrics};
 use degrain::train::{self, Inference};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -21,20 +21,33 @@ pub(super) struct Flags {
     run: RunFlags,
     /// Pictures, folders, archives, .npy, .npz or IDX files
     #[arg(value_name = "INPUT", required = true)]
-    inputs: Vec<String>,
+    pub(super) inputs: Vec<String>,
     /// Folder for PNG files; for one picture also a file such as out.png; or all as one out.npy, scaled as in training
     #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
+    pub(super) output: PathBuf,
     /// Add this noise to the inputs first, and compare the results with the inputs as they were
     #[arg(long)]
-    noise: Option<Noise>,
+    pub(super) noise: Option<Noise>,
     /// Seed of --noise [default: the run's]
     #[arg(long, value_name = "N", requires = "noise")]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
+    /// Take photos at their own size, by tiles that overlap, instead of resizing them to the network's [default for a
+    /// network trained on patches]
+    #[arg(long)]
+    tiles: bool,
+    /// Side of the tiles, in pixels, of a fully convolutional network [default: about 144; the network's size of others]
+    #[arg(long, value_name = "PIXELS")]
+    pub(super) tile_size: Option<usize>,
+    /// Pixels that neighbouring tiles share, at most half a tile [default: a quarter of a tile]
+    #[arg(long, value_name = "PIXELS")]
+    pub(super) overlap: Option<usize>,
 }
 
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let SavedRun { preset, weights, .. } = SavedRun::read(&flags.run)?;
+    if flags.tiles || flags.tile_size.is_some() || flags.overlap.is_some() || preset.data.patches.is_some() {
+        return denoise_tiles::run(flags, &preset, weights, device, console);
+    }
     let inputs = read_inputs(&flags.inputs, &preset, console)?;
     let names: Vec<&str> = inputs.iter().flat_map(|input| &input.data.names).map(String::as_str).collect();
     let read: Vec<PathBuf> = inputs.iter().flat_map(Input::files).collect();
@@ -44,17 +57,26 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     let mut inference = Inference::new(session, &preset, weights, preset.train.batch)?;
 
     let rows: Vec<u32> = (0..data.len() as u32).collect();
-    let clean = data.floats(&rows, preset.data.offset as f32);
-    let mut x = clean.clone();
-    let noise = flags.noise.unwrap_or_default();
-    train::add_noise(&mut x, &rows, &preset, noise, flags.seed.unwrap_or(preset.train.seed));
-    let y = inference.reconstruct(&x)?;
-    let mut pieces = std::iter::once(Ok(y.clone()));
-    let written = outputs.write(&mut pieces, data.len(), data.shape, preset.data.offset as f32)?;
-
+    let (noise, seed) = (flags.noise.unwrap_or_default(), flags.seed.unwrap_or(preset.train.seed));
     // A network for clean pictures is to give back its input; of another's input nothing clean is known.
     let has_target = flags.noise.is_some() || preset.train.noise == Noise::None;
-    let metrics = if has_target { metrics(&preset, &clean, &x, &y, noise)? } else { None };
+    let mut meter = pictures::meter(&preset)?;
+    let bar = console.bar(data.len() as u64, "denoising [{bar:30}] {pos}/{len} pictures  ETA {eta}");
+    let mut pieces = rows.chunks(inference.batch()).map(|rows| {
+        let clean = data.floats(rows, preset.data.offset as f32);
+        let mut x = clean.clone();
+        train::add_noise(&mut x, rows, &preset, noise, seed);
+        let y = inference.reconstruct(&x)?;
+        if has_target {
+            meter.add(&clean, &y, (noise != Noise::None).then_some(&x))?;
+        }
+        bar.inc(rows.len() as u64);
+        Ok(y)
+    });
+    let written = outputs.write(&mut pieces, data.len(), data.shape, preset.data.offset as f32)?;
+    drop(pieces);
+    bar.finish_and_clear();
+    let metrics = meter.metrics();
     let object = json!({
         "outputs": written,
         "count": data.len(),
@@ -65,8 +87,17 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
         "ssim": metrics.and_then(|metrics| metrics.ssim),
         "noisy_mse": metrics.and_then(|metrics| metrics.noisy_mse),
     });
-    let quality = metrics.map(|metrics| format!("\nMSE {:.6} to the clean pictures", metrics.mse)).unwrap_or_default();
-    console.result(&object, format_args!("{} -> {}{quality}", count(data.len(), "picture"), flags.output.display()))
+    let (pictures, quality) = (count(data.len(), "picture"), quality(metrics));
+    console.result(&object, format_args!("{pictures} -> {}{quality}", flags.output.display()))
+}
+
+/// A line about the results, where something clean is known.
+pub(super) fn quality(metrics: Option<Metrics>) -> String {
+    let Some(Metrics { mse, psnr, noisy_mse, .. }) = metrics else { return String::new() };
+    let psnr = psnr.map(|psnr| format!(", PSNR {psnr:.2} dB")).unwrap_or_default();
+    // The range of the data is 1.
+    let before = noisy_mse.map(|mse| format!(" ({:.2} dB with noise)", report::metrics::psnr(mse, 1.0)));
+    format!("\nMSE {mse:.6} to the clean pictures{psnr}{}", before.unwrap_or_default())
 }
 
 /// One INPUT and what was read from it.
@@ -127,11 +158,4 @@ fn tell_resized(input: &Input, console: &Console) {
         }
         _ => console.note(format_args!("pictures of another size than {width}x{height} were resized to it")),
     }
-}
-
-/// Of the results `y` beside the clean pictures, and of the noisy ones `x` where there was noise.
-fn metrics(preset: &Preset, clean: &[f32], x: &[f32], y: &[f32], noise: Noise) -> Result<Option<Metrics>> {
-    let mut meter = pictures::meter(preset)?;
-    meter.add(clean, y, (noise != Noise::None).then_some(x))?;
-    Ok(meter.metrics())
 }

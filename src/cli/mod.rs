@@ -4,6 +4,7 @@ mod bench;
 mod console;
 mod data;
 mod denoise;
+mod denoise_tiles;
 mod device;
 mod devices;
 mod encode;

@@ -4,7 +4,7 @@ use degrain::atomic_file::write_bytes;
 use degrain::data::npy;
 use degrain::report::sheet;
 use degrain::{Error, Result};
-use image::ImageFormat;
+use image::{DynamicImage, ImageFormat};
 use std::collections::HashSet;
 use std::fs;
 use std::io::Cursor;
@@ -99,8 +99,15 @@ impl Outputs {
 }
 
 fn write_picture(path: &Path, format: ImageFormat, values: &[f32], shape: [usize; 3], offset: f32) -> Result<()> {
-    let picture = image::DynamicImage::ImageRgb8(sheet::picture(values, shape, (offset, offset + 1.0))?);
-    let picture = if shape[2] == 1 { image::DynamicImage::ImageLuma8(picture.into_luma8()) } else { picture };
+    let picture = DynamicImage::ImageRgb8(sheet::picture(values, shape, (offset, offset + 1.0))?);
+    write_image(path, format, if shape[2] == 1 { DynamicImage::ImageLuma8(picture.into_luma8()) } else { picture })
+}
+
+/// Writes a picture file: it is complete or as it was.
+///
+/// # Errors
+/// A picture that the format does not take, or a file that cannot be written.
+pub(super) fn write_image(path: &Path, format: ImageFormat, picture: DynamicImage) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).map_err(|error| Error::file(path, error.to_string()))?;
     write_bytes(path, bytes.get_ref())

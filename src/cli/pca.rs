@@ -87,12 +87,13 @@ fn held_out_mse(pca: &Pca, data: &Dataset, split: &Split, offset: f32) -> Result
 }
 
 /// What an exact PCA with as many components as the preset's code has values does to the clean held-out pictures;
-/// none where nothing is held out. Beyond the rank of the training pictures more components change nothing.
+/// none where nothing is held out, and where the code has as many values as the pictures: it could keep them as they are.
+/// Beyond the rank of the training pictures more components change nothing.
 ///
 /// # Errors
 /// More pictures than PCA takes.
 pub(super) fn baseline(data: &Dataset, split: &Split, preset: &Preset) -> Result<Option<f64>> {
-    if split.held_out.is_empty() {
+    if split.held_out.is_empty() || preset.model.code >= data.sample_len() {
         return Ok(None);
     }
     let components = preset.model.code.min(split.train.len()).min(data.sample_len());

@@ -2,7 +2,7 @@
 
 use super::console::{Console, count};
 use super::data::listed;
-use degrain::data::{self, CacheMode, Dataset, Split, SplitKind, Target, Values};
+use degrain::data::{self, CacheMode, Dataset, Patches, Split, SplitKind, Target, Values};
 use degrain::model::{self, Preset};
 use degrain::report::Meter;
 use degrain::{Error, Result};
@@ -16,7 +16,13 @@ const MAX_NAMED: usize = 10;
 /// Floats may leave the range of the preset's pictures by this share of its width before there is a warning.
 const RANGE_SLACK: f32 = 0.05;
 
-/// The size that pictures are read at: what the preset's network takes, in colour where its channels are split later.
+/// What the pictures of a data set are brought to: patches where the preset takes them, else the size of [`target`].
+fn sample_target(preset: &Preset) -> Target {
+    let patches = preset.data.patches.map(|count| Patches { count, seed: preset.train.seed });
+    Target { patches, ..target(preset) }
+}
+
+/// The size that whole pictures are read at: what the preset's network takes, in colour where its channels are split later.
 pub(super) fn target(preset: &Preset) -> Target {
     let data = &preset.data;
     let crop = data.crop.and_then(|crop| u32::try_from(crop).ok()).unwrap_or(0);
@@ -47,13 +53,12 @@ pub(super) fn load(sources: &[String], preset: &Preset, console: &Console) -> Re
         if left == 0 {
             break;
         }
-        let mut part = read_one(source, preset, left, console)?;
-        part.limit(left);
-        left -= part.len();
+        let part = read_one(source, &sample_target(preset), left, console)?;
+        left -= pictures_of(source, &part, preset).min(left);
         parts.push(part);
     }
     let data = Dataset::concat(parts)?;
-    tell(&data, console);
+    tell_as(&data, if preset.data.patches.is_some() { "patch" } else { "picture" }, console);
     let data = arrange(data, preset, console)?;
     check_range(&data, preset.data.offset as f32, console);
     Ok(data)
@@ -76,7 +81,8 @@ fn arrange(mut data: Dataset, preset: &Preset, console: &Console) -> Result<Data
         data = data.keep_labels(&settings.labels_kept)?;
         console.note(format_args!("{} with label {}", count(data.len(), "picture"), settings.labels_kept.join(" or ")));
     }
-    data.limit(settings.limit.unwrap_or(usize::MAX));
+    // A limit of pictures is one of all their patches.
+    data.limit(settings.limit.unwrap_or(usize::MAX).saturating_mul(settings.patches.unwrap_or(1)));
     Ok(if settings.channel_rows { data.channel_rows() } else { data })
 }
 
@@ -85,14 +91,26 @@ fn arrange(mut data: Dataset, preset: &Preset, console: &Console) -> Result<Data
 /// # Errors
 /// One that cannot be used.
 pub(super) fn load_one(source: &str, preset: &Preset, limit: usize, console: &Console) -> Result<Dataset> {
-    let data = read_one(source, preset, limit, console)?;
+    let data = read_one(source, &target(preset), limit, console)?;
     Ok(if preset.data.channel_rows { data.channel_rows() } else { data })
 }
 
-fn read_one(source: &str, preset: &Preset, limit: usize, console: &Console) -> Result<Dataset> {
+fn read_one(source: &str, target: &Target, limit: usize, console: &Console) -> Result<Dataset> {
     match source.strip_prefix(BUNDLED) {
-        Some(name) => bundled(name)?.fit(&target(preset)),
-        None => read(&PathBuf::from(source), &target(preset), Some(limit), &CacheMode::Standard, console),
+        Some(name) => {
+            let mut data = bundled(name)?;
+            data.limit(limit);
+            data.fit(target)
+        }
+        None => read(&PathBuf::from(source), target, Some(limit), &CacheMode::Standard, console),
+    }
+}
+
+/// Pictures that the samples of a source come of: arrays and what is in the binary are not cut into patches.
+fn pictures_of(source: &str, part: &Dataset, preset: &Preset) -> usize {
+    match (&part.groups, preset.data.patches) {
+        (Some(_), Some(patches)) if !source.starts_with(BUNDLED) => part.len() / patches,
+        _ => part.len(),
     }
 }
 
@@ -163,9 +181,13 @@ impl data::Progress for ReadingBar {
 
 /// What was read, and every file that was not.
 pub(super) fn tell(data: &Dataset, console: &Console) {
+    tell_as(data, "picture", console);
+}
+
+fn tell_as(data: &Dataset, noun: &str, console: &Console) {
     let [height, width, channels] = data.shape;
     let size = format!("{height}x{width}x{channels}");
-    console.note(format_args!("{} of {size} from {}", count(data.len(), "picture"), data.origin));
+    console.note(format_args!("{} of {size} from {}", count(data.len(), noun), data.origin));
     for skipped in data.skipped.iter().take(MAX_NAMED) {
         console.warn(format_args!("skipped {}: {}", skipped.path, skipped.reason));
     }

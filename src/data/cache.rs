@@ -89,6 +89,8 @@ struct Header {
     stamp: u64,
     names: Vec<String>,
     labels: Option<Labels>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<u32>>,
     skipped: Vec<Skipped>,
     ignored: usize,
 }
@@ -110,6 +112,10 @@ impl Entry {
         key.add(source.as_bytes());
         for number in [target.height, target.width, target.channels, target.crop as usize] {
             key.add(&(number as u64).to_le_bytes());
+        }
+        if let Some(patches) = target.patches {
+            key.add(&(patches.count as u64).to_le_bytes());
+            key.add(&patches.seed.to_le_bytes());
         }
         let path = folder.join(format!("{:016x}.data", key.value()));
         Some(Self { path, source, target: target.clone(), stamp })
@@ -140,12 +146,14 @@ impl Entry {
     }
 
     fn dataset(&self, header: Header, values: Numbers<u8>) -> Option<Dataset> {
-        let Header { source, target, stamp, names, labels, skipped, ignored } = header;
+        let Header { source, target, stamp, names, labels, groups, skipped, ignored } = header;
         let fits = source == self.source && target == self.target && stamp == self.stamp;
         let whole = values.len() == names.len().checked_mul(target.sample_len())?;
         let labelled = labels.as_ref().is_none_or(|l| l.ids.len() == names.len());
-        (fits && whole && labelled && !names.is_empty()).then(|| Dataset {
+        let grouped = groups.as_ref().is_none_or(|groups| groups.len() == names.len());
+        (fits && whole && labelled && grouped && !names.is_empty()).then(|| Dataset {
             labels,
+            groups,
             skipped,
             ignored,
             from_cache: true,
@@ -162,6 +170,7 @@ impl Entry {
             stamp: self.stamp,
             names: dataset.names.clone(),
             labels: dataset.labels.clone(),
+            groups: dataset.groups.clone(),
             skipped: dataset.skipped.clone(),
             ignored: dataset.ignored,
         };

@@ -94,6 +94,11 @@ impl Listing {
         self.skipped.push(Skipped { path, reason });
     }
 
+    /// Names and paths of the pictures, in order.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.files.iter().map(|f| (f.name.as_str(), f.path.as_path()))
+    }
+
     /// Whether no file has the name of a picture.
     pub(super) fn is_without_pictures(&self) -> bool {
         self.files.is_empty() && self.skipped.is_empty()

@@ -14,6 +14,9 @@
 //! | lines of numbers, one sample a line, also gzipped | content |
 //! | a folder of such arrays; a file without labels is one category, named after it | being a folder without pictures |
 //!
+//! A target may ask for [`Patches`] of each picture file instead, and [`Photos`] brings pictures one by one at their own
+//! size.
+//!
 //! Decoded folders and archives are kept in a cache ([`CacheMode`]), so that the second start is immediate.
 //!
 //! ```
@@ -45,6 +48,8 @@ mod labels;
 mod lines;
 pub mod npy;
 mod numbers;
+mod patches;
+mod photos;
 mod picture;
 mod probe;
 mod quickdraw;
@@ -61,11 +66,12 @@ pub use dataset::{Dataset, Skipped, Values};
 pub use emoji::bundled_emoji;
 pub use labels::{Labels, read_labels};
 pub use numbers::Numbers;
+pub use photos::{Photo, Photos};
 pub use probe::{Probe, probe};
 pub use quickdraw::bundled_quickdraw;
 pub use source::{Progress, open};
 pub use split::{Split, SplitKind, split};
-pub use target::Target;
+pub use target::{Patches, Target};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One picture: from the bytes of a file to the pixels of a sample.
 
-use crate::data::{Target, fit};
+use crate::data::{Target, fit, patches};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,16 +41,26 @@ pub(super) fn is_picture(head: &[u8], name: &str) -> bool {
     image::guess_format(head).is_ok() || has_picture_name(name)
 }
 
-/// The picture in `bytes` at the target's size: on white where it is transparent, turned as its EXIF says.
+/// The picture in `bytes` at the target's size, or its patches, one after the other: on white where it is transparent,
+/// turned as its EXIF says.
 ///
 /// `name` decides whether it is one of LFW's, which are cropped. The error is the reason why it cannot be used.
 pub(super) fn decode(name: &str, bytes: &[u8], target: &Target) -> Result<Vec<u8>, String> {
-    // Decoders are large and see damaged files; a panic in one costs a picture, not the run.
-    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(name, bytes)));
-    let (pixels, shape) = decoded.unwrap_or_else(|_| Err("its decoder failed".into()))?;
+    let (pixels, shape) = whole(name, bytes)?;
     let border = if is_lfw(name, shape) { target.crop as usize } else { 0 };
     let (pixels, shape) = fit::crop(pixels, shape, border);
-    Ok(fit::fit(&pixels, shape, target))
+    match target.patches {
+        Some(patches) => patches::cut(name, &pixels, shape, target, patches),
+        None => Ok(fit::fit(&pixels, shape, target)),
+    }
+}
+
+/// The picture in `bytes` at its own size, and its height, width and channels (1 or 3): on white where it is transparent,
+/// turned as its EXIF says. The error is the reason why it cannot be used.
+pub(super) fn whole(name: &str, bytes: &[u8]) -> Result<(Vec<u8>, [usize; 3]), String> {
+    // Decoders are large and see damaged files; a panic in one costs a picture, not the run.
+    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(name, bytes)));
+    decoded.unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
 /// Height, width and channels (1 or 3) of the picture in `bytes`, turned as its EXIF says, from its header alone.

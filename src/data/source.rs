@@ -26,13 +26,14 @@ impl Progress for () {
     fn advance(&self, _: u64) {}
 }
 
-/// One picture of a folder or archive: its pixels at the target's size, or why there are none.
+/// One picture of a folder or archive: its pixels at the target's size, or those of its patches, or why there are none.
 pub(super) struct Decoded<T = Vec<u8>> {
     pub(super) name: String,
     pub(super) pixels: Result<T, String>,
 }
 
-/// Reads the sources, one after the other, up to `limit` samples in all.
+/// Reads the sources, one after the other, up to `limit` samples in all; where the target asks for patches, those of up to
+/// `limit` pictures.
 ///
 /// Files that should be pictures and are not, among good ones, are listed in [`Dataset::skipped`]. Folders and archives
 /// are looked up in the cache and kept there, except where a limit ends the reading of a folder early.
@@ -57,9 +58,11 @@ pub fn open(
             break;
         }
         let mut part = open_one(path, target, left, cache, progress).map_err(one_line)?;
-        part.limit(left);
+        // Patches have groups, one for each picture; arrays are not cut.
+        let samples = if part.groups.is_some() { target.samples_per_picture() } else { 1 };
+        part.limit(left.saturating_mul(samples));
         part.origin = path.display().to_string();
-        left -= part.len();
+        left -= part.len() / samples;
         parts.push(part);
     }
     Dataset::concat(parts)
@@ -132,7 +135,7 @@ fn open_folder(
     let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped.clone_from(&listing.skipped);
     dataset.ignored = listing.others.len();
-    let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, path))?;
+    let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, target, path))?;
     finish(&mut dataset, pixels, path, listing.example())?;
     if let Some(entry) = entry.filter(|_| complete) {
         // A cache that cannot be written costs time at the next start, nothing else.
@@ -161,7 +164,7 @@ fn open_archive(
     let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped = contents.skipped;
     dataset.ignored = contents.ignored;
-    contents.pictures.into_iter().try_for_each(|picture| push(&mut dataset, &mut pixels, picture, path))?;
+    contents.pictures.into_iter().try_for_each(|picture| push(&mut dataset, &mut pixels, picture, target, path))?;
     finish(&mut dataset, pixels, path, contents.example.as_deref())?;
     if let Some(entry) = entry {
         drop(entry.store(&dataset));
@@ -177,14 +180,16 @@ fn open_picture(path: &Path, target: &Target) -> Result<Dataset> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let pixels = picture::decode(&name, &bytes, target).map_err(|reason| Error::file(path, reason))?;
-    Ok(Dataset { values: Values::U8(pixels.into()), names: vec![name], ..empty(target) })
+    let (mut dataset, mut all) = (empty(target), Vec::new());
+    push(&mut dataset, &mut all, Decoded { name, pixels: Ok(pixels) }, target, path)?;
+    Ok(Dataset { values: Values::U8(all.into()), ..dataset })
 }
 
 fn empty(target: &Target) -> Dataset {
     Dataset::new(target.shape(), Values::U8(Vec::new().into()), Vec::new())
 }
 
-fn push(dataset: &mut Dataset, all: &mut Vec<u8>, picture: Decoded, source: &Path) -> Result<()> {
+fn push(dataset: &mut Dataset, all: &mut Vec<u8>, picture: Decoded, target: &Target, source: &Path) -> Result<()> {
     match picture.pixels {
         Ok(pixels) => {
             if all.len() + pixels.len() > MAX_DATASET_BYTES {
@@ -192,8 +197,17 @@ fn push(dataset: &mut Dataset, all: &mut Vec<u8>, picture: Decoded, source: &Pat
                     format!("over {} GiB of pixels; take part of it, or smaller pictures", MAX_DATASET_BYTES >> 30);
                 return Err(Error::file(source, problem));
             }
+            let samples = pixels.len() / dataset.sample_len().max(1);
             all.extend(pixels);
-            dataset.names.push(picture.name);
+            match target.patches {
+                None => dataset.names.push(picture.name),
+                Some(_) => {
+                    let groups = dataset.groups.get_or_insert_default();
+                    let group = groups.last().map_or(0, |last| last + 1);
+                    groups.extend(std::iter::repeat_n(group, samples));
+                    dataset.names.extend((0..samples).map(|patch| format!("{}@{patch}", picture.name)));
+                }
+            }
         }
         Err(reason) => dataset.skipped.push(Skipped { path: picture.name, reason }),
     }

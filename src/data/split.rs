@@ -92,13 +92,15 @@ fn hold_out_groups(groups: &[u32], wanted: usize, seed: u64) -> Vec<bool> {
 
 /// SplitMix64 (Steele, Lea and Flood 2014) of the seed and a number: a sort key that no library's version can change.
 fn random_key(seed: u64, number: u32) -> u64 {
-    let mix = |mut z: u64| {
-        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
     mix(mix(seed) ^ u64::from(number))
+}
+
+/// One step of SplitMix64.
+pub(super) fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

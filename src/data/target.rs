@@ -17,12 +17,25 @@ pub struct Target {
     /// Pixels cut from each side of a picture of the Labeled Faces in the Wild (250x250, named `NAME_0001.jpg`) before it
     /// is resized; other pictures are never cropped.
     pub crop: u32,
+    /// Pictures of files are cut into patches of this size instead of being resized. Arrays, whose samples have one size
+    /// as it is, are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<Patches>,
+}
+
+/// How many patches a picture is cut into, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Patches {
+    /// Patches of each picture, at least 1; they may overlap.
+    pub count: usize,
+    /// They lie where this and the picture's name tell.
+    pub seed: u64,
 }
 
 impl Target {
     /// A target without a crop.
     pub fn new(height: usize, width: usize, channels: usize) -> Self {
-        Self { height, width, channels, crop: 0 }
+        Self { height, width, channels, crop: 0, patches: None }
     }
 
     /// Height, width, channels.
@@ -35,6 +48,11 @@ impl Target {
         self.height * self.width * self.channels
     }
 
+    /// Samples that come of one picture file.
+    pub fn samples_per_picture(&self) -> usize {
+        self.patches.map_or(1, |patches| patches.count)
+    }
+
     /// An error for a size or a number of channels that no picture can be brought to.
     pub(super) fn check(&self) -> Result<()> {
         let [h, w, c] = self.shape();
@@ -43,6 +61,9 @@ impl Target {
                 "input",
                 format!("wanted a size of 1 to {MAX_SIDE} pixels a side, got {h}x{w}"),
             ));
+        }
+        if self.patches.is_some_and(|patches| patches.count == 0) {
+            return Err(Error::setting("patches", "wanted at least 1 of each picture, got 0"));
         }
         if c != 1 && c != 3 {
             return Err(Error::setting("input", format!("wanted 1 (grey) or 3 (RGB) channels, got {c}")));

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// Side of the pictures of the LFW archive, in pixels.
 const LFW_SIDE: usize = 250;
+/// Most patches of a picture.
+const MAX_PATCHES: usize = 1 << 16;
 /// Most pictures in a batch.
 const MAX_BATCH: usize = 1 << 16;
 /// Most values in one tensor of a batch: 2^30, so that its bytes can be counted in 32 bits.
@@ -57,6 +59,12 @@ fn check_data(data: &Data) -> Result<()> {
     require("data.source", data.source.iter().all(|source| !source.is_empty()), || "must not be empty".to_owned())?;
     require("data.offset", (data.offset as f32).is_finite(), || {
         format!("must be a finite number, not {}", data.offset)
+    })?;
+    require("data.patches", data.patches.is_none_or(|count| (1..=MAX_PATCHES).contains(&count)), || {
+        format!("must be 1 to {MAX_PATCHES} of each picture, not {}", data.patches.unwrap_or(0))
+    })?;
+    require("data.labels", data.patches.is_none() || data.labels.is_none(), || {
+        "lists pictures, but the network is trained on patches of them (data.patches)".to_owned()
     })?;
     require("data.limit", data.limit != Some(0), || "must be at least 1".to_owned())?;
     let labelled = data.attribute.is_none() || data.labels.is_some();

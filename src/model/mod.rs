@@ -14,6 +14,7 @@
 //! ```
 
 mod check;
+mod convolutional;
 pub mod init;
 pub mod layer;
 pub mod network;

@@ -12,7 +12,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The presets in the binary, the default one first.
-const BUNDLED: [(&str, &str); 14] = [
+const BUNDLED: [(&str, &str); 15] = [
     ("emoji-denoise", include_str!("../../data/presets/emoji-denoise.toml")),
     ("lfw-linear", include_str!("../../data/presets/lfw-linear.toml")),
     ("lfw-conv", include_str!("../../data/presets/lfw-conv.toml")),
@@ -27,6 +27,7 @@ const BUNDLED: [(&str, &str); 14] = [
     ("vae", include_str!("../../data/presets/vae.toml")),
     ("sparse", include_str!("../../data/presets/sparse.toml")),
     ("contractive", include_str!("../../data/presets/contractive.toml")),
+    ("denoise-patch", include_str!("../../data/presets/denoise-patch.toml")),
 ];
 /// A preset file larger than this is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -66,6 +67,10 @@ pub struct Data {
     /// Pixels cut from each side of the 250x250 pictures of the LFW archive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
+    /// Instead of being resized, each picture file is cut into this many patches of `height` x `width`, at places that
+    /// follow from its name and `train.seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patches: Option<usize>,
     /// Use only this many pictures, the first in file order, of those that are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod plot;
 mod png;
 pub mod roofline;
+pub mod row_meter;
 pub mod sheet;
 pub mod tensorboard;
 
@@ -16,5 +17,6 @@ pub use html::{Page, Table};
 pub use metrics::{Meter, Metrics};
 pub use plot::{Curve, Plot};
 pub use png::{encode_png, write_png};
+pub use row_meter::RowMeter;
 pub use sheet::{Cell, Sheet};
 pub use tensorboard::EventWriter;

@@ -53,11 +53,16 @@ pub(super) fn record(
 /// Adds noise to pictures (N, H, W, C) scaled as the preset has them, one per row of a data set: it depends on the
 /// seed, the row and the place alone, and has the words that validation draws on the device.
 pub fn add_noise(x: &mut [f32], rows: &[u32], preset: &Preset, noise: Noise, seed: u64) {
-    let shape = [preset.data.height, preset.data.width, preset.data.channels];
-    let len = shape.iter().product::<usize>().max(1);
-    match NoiseOp::new(noise, preset.data.offset, seed, Phase::Validation) {
+    let size = [preset.data.height, preset.data.width, preset.data.channels];
+    add_noise_to(x, rows, size, preset.data.offset, noise, seed);
+}
+
+/// As [`add_noise`], to pictures of any `size` = [H, W, C] whose values lie in [`offset`, `offset` + 1].
+pub fn add_noise_to(x: &mut [f32], rows: &[u32], size: [usize; 3], offset: f64, noise: Noise, seed: u64) {
+    let len = size.iter().product::<usize>().max(1);
+    match NoiseOp::new(noise, offset, seed, Phase::Validation) {
         NoiseOp::None => {}
-        NoiseOp::Pixel(op) => op.apply(x, shape, rows, &[0; 4]),
+        NoiseOp::Pixel(op) => op.apply(x, size, rows, &[0; 4]),
         NoiseOp::Gaussian(GaussianNoise { sigma, seed, stream }) => {
             for (&row, picture) in rows.iter().zip(x.chunks_exact_mut(len)) {
                 for (quad, values) in picture.chunks_mut(4).enumerate() {
