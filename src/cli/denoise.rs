@@ -7,7 +7,7 @@ use super::run::{RunFlags, SavedRun};
 use super::{denoise_tiles, device};
 use clap::Args;
 use degrain::Result;
-use degrain::data::{CacheMode, Dataset};
+use degrain::data::{CacheMode, Dataset, Photos};
 use degrain::model::{Noise, Preset};
 use degrain::report::{self, Metrics};
 use degrain::train::{self, Inference};
@@ -31,8 +31,8 @@ pub(super) struct Flags {
     /// Seed of --noise [default: the run's]
     #[arg(long, value_name = "N", requires = "noise")]
     pub(super) seed: Option<u64>,
-    /// Take photos at their own size, by tiles that overlap, instead of resizing them to the network's [default for a
-    /// network trained on patches]
+    /// Take photos at their own size, by tiles that overlap, instead of resizing them to the network's [default for
+    /// picture files where the network was trained on patches]
     #[arg(long)]
     tiles: bool,
     /// Side of the tiles, in pixels, of a fully convolutional network [default: about 144; the network's size of others]
@@ -43,9 +43,24 @@ pub(super) struct Flags {
     pub(super) overlap: Option<usize>,
 }
 
+impl Flags {
+    /// Whether pictures of any size go in and come out: picture files on both sides, no arrays and nothing of the binary.
+    fn are_photos(&self) -> Result<bool> {
+        if self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
+            return Ok(false);
+        }
+        let mut all = true;
+        for input in &self.inputs {
+            all &= !input.starts_with(BUNDLED) && Photos::are_at(input.as_ref())?;
+        }
+        Ok(all)
+    }
+}
+
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let SavedRun { preset, weights, .. } = SavedRun::read(&flags.run)?;
-    if flags.tiles || flags.tile_size.is_some() || flags.overlap.is_some() || preset.data.patches.is_some() {
+    let asked = flags.tiles || flags.tile_size.is_some() || flags.overlap.is_some();
+    if asked || preset.data.patches.is_some() && flags.are_photos()? {
         return denoise_tiles::run(flags, &preset, weights, device, console);
     }
     let inputs = read_inputs(&flags.inputs, &preset, console)?;

@@ -33,6 +33,11 @@ pub(super) fn run(flags: &Flags, preset: &Preset, weights: Weights, device: &str
     let session = device::open(device, console)?;
     let batch = (BATCH_PIXELS / (preset.data.height * preset.data.width)).clamp(1, preset.train.batch.max(1));
     let network = Inference::new(session, preset, weights, batch)?;
+    let most = preset.data.height.min(preset.data.width) / 2;
+    if let Some(overlap) = flags.overlap.filter(|&overlap| overlap > most) {
+        let problem = format!("must be at most {most}, half of a tile, not {overlap}");
+        return Err(Error::setting("--overlap", problem));
+    }
     let options = TileOptions { overlap: flags.overlap.unwrap_or(TileOptions::of(&network).overlap) };
     let low = preset.data.offset as f32;
     let bar = console.bar(0, "denoising {msg}  [{bar:30}] {pos}/{len} rows  ETA {eta}");

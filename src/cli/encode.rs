@@ -5,10 +5,12 @@ use super::network::{DataFlags, Network};
 use super::outputs::Outputs;
 use super::run::RunFlags;
 use clap::Args;
+use degrain::atomic_file::write_bytes;
 use degrain::latent::Codes;
 use degrain::{Error, Result};
 use serde_json::json;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Codes decoded and written at once: pictures of many codes need not fit into memory.
 const PIECE: usize = 1024;
@@ -23,6 +25,9 @@ pub(super) struct EncodeFlags {
     /// The codes, (N, code) of f32 in file order
     #[arg(short, long, value_name = "CODES.npy")]
     output: PathBuf,
+    /// Write the names of the pictures there too, one a line, for `degrain decode --names`
+    #[arg(long, value_name = "NAMES.txt")]
+    names: Option<PathBuf>,
 }
 
 /// Flags of `degrain decode`.
@@ -33,6 +38,9 @@ pub(super) struct DecodeFlags {
     /// Codes (N, code) as `degrain encode` writes them
     #[arg(value_name = "CODES.npy")]
     codes: PathBuf,
+    /// Names of the pictures, one a line, as `degrain encode --names` writes them [default: row-0, row-1, …]
+    #[arg(long, value_name = "NAMES.txt")]
+    names: Option<PathBuf>,
     /// Folder for PNG files; for one code also a file such as out.png; or all as one out.npy, scaled as in training
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -46,6 +54,9 @@ pub(super) fn encode(flags: &EncodeFlags, device: &str, console: &Console) -> Re
     let data = flags.data.load(&mut network.preset, console)?;
     let codes = network.codes(&data, console)?;
     codes.write(&flags.output)?;
+    if let Some(path) = &flags.names {
+        write_bytes(path, (data.names.join("\n") + "\n").as_bytes())?;
+    }
     let shape = [codes.len(), codes.dim()];
     let object = json!({
         "count": codes.len(),
@@ -67,9 +78,13 @@ pub(super) fn decode(flags: &DecodeFlags, device: &str, console: &Console) -> Re
     }
     let settings = &network.preset.data;
     let (shape, offset) = ([settings.height, settings.width, settings.channels], settings.offset as f32);
-    let names: Vec<String> = (0..codes.len()).map(|row| format!("#{row}")).collect();
+    let names = match &flags.names {
+        Some(path) => read_names(path, codes.len())?,
+        None => (0..codes.len()).map(|row| format!("#{row}")).collect(),
+    };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let outputs = Outputs::plan(&flags.output, &names, std::slice::from_ref(&flags.codes))?;
+    let read: Vec<PathBuf> = std::iter::once(&flags.codes).chain(&flags.names).cloned().collect();
+    let outputs = Outputs::plan(&flags.output, &names, &read)?;
     let bar = console.bar(codes.len() as u64, "decoding [{bar:30}] {pos}/{len} codes  ETA {eta}");
     let mut pieces = codes.values().chunks(PIECE * wanted).map(|piece| {
         bar.inc((piece.len() / wanted) as u64);
@@ -79,4 +94,15 @@ pub(super) fn decode(flags: &DecodeFlags, device: &str, console: &Console) -> Re
     bar.finish_and_clear();
     let object = json!({ "outputs": written, "count": codes.len(), "shape": shape });
     console.result(&object, format!("{} -> {}", count(codes.len(), "picture"), flags.output.display()))
+}
+
+/// One name a line, as many as there are codes.
+fn read_names(path: &Path, wanted: usize) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let names: Vec<String> = text.lines().map(str::to_owned).collect();
+    if names.len() != wanted {
+        let problem = format!("has {} for {}", count(names.len(), "name"), count(wanted, "code"));
+        return Err(Error::file(path, problem));
+    }
+    Ok(names)
 }

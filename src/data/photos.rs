@@ -47,6 +47,18 @@ enum Source {
 }
 
 impl Photos {
+    /// Whether there is a picture, a folder of pictures or an archive at `path`, and no array.
+    ///
+    /// # Errors
+    /// A path that is not there, or nothing that can be read.
+    pub fn are_at(path: &Path) -> Result<bool> {
+        Ok(match Kind::of(path)? {
+            Kind::Picture | Kind::Archive(_) => true,
+            Kind::Folder => !folder::list(path)?.is_without_pictures(),
+            _ => false,
+        })
+    }
+
     /// Looks for the pictures of `path`.
     ///
     /// # Errors
@@ -70,7 +82,8 @@ impl Photos {
                 (Source::Archive(packing), good.into_iter().map(|p| p.name).collect(), skipped)
             }
             _ => {
-                let problem = "is an array, whose pictures have one size: only picture files are taken at their own size";
+                let problem =
+                    "is an array, whose pictures have one size: only picture files are taken at their own size";
                 return Err(Error::file(path, problem));
             }
         };
@@ -153,7 +166,8 @@ impl Photos {
             return Err(error);
         }
         let is_new = |skipped: &Skipped| !self.skipped.contains(skipped);
-        let reasons = contents.pictures.into_iter().filter_map(|p| Some(Skipped { path: p.name, reason: p.pixels.err()? }));
+        let reasons =
+            contents.pictures.into_iter().filter_map(|p| Some(Skipped { path: p.name, reason: p.pixels.err()? }));
         Ok(contents.skipped.into_iter().chain(reasons).filter(is_new).collect())
     }
 }

@@ -135,7 +135,8 @@ fn open_folder(
     let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped.clone_from(&listing.skipped);
     dataset.ignored = listing.others.len();
-    let complete = listing.decode(target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, target, path))?;
+    let complete =
+        listing.decode(target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, target, path))?;
     finish(&mut dataset, pixels, path, listing.example())?;
     if let Some(entry) = entry.filter(|_| complete) {
         // A cache that cannot be written costs time at the next start, nothing else.

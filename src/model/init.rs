@@ -1,5 +1,6 @@
 //! First values of the parameters.
 
+use super::identity;
 use super::shapes::{Fans, Parameter};
 use rand::rngs::ChaCha12Rng;
 use rand::{Rng, SeedableRng};
@@ -11,7 +12,7 @@ use std::str::FromStr;
 const TRUNCATED_NORMAL_STD: f64 = 0.879_625_661_034_239_8;
 
 /// How kernels get their first values; biases begin with zero, the weights of batch normalisation with one. In a preset file `model.init`: `glorot-uniform`,
-/// `he-normal`, `truncated-normal:0.01`, `zeros`.
+/// `he-normal`, `truncated-normal:0.01`, `zeros`, `identity`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Init {
@@ -28,6 +29,10 @@ pub enum Init {
     },
     /// All zero.
     Zeros,
+    /// As `HeNormal`, but a network of convolutions and ReLUs begins by giving back its picture: half of its channels carry
+    /// it, each value beside its negative (as Zagoruyko and Komodakis 2017 begin with the identity, there in the sum of two
+    /// kernels). For denoising, where it stands in for a residual connection.
+    Identity,
 }
 
 impl Init {
@@ -45,10 +50,14 @@ impl Init {
                 let limit = glorot_limit(fans);
                 return (0..len).map(|_| (limit * uniform(&mut generator)) as f32).collect();
             }
-            Self::HeNormal => (2.0 / fans.input as f64).sqrt() / TRUNCATED_NORMAL_STD,
+            Self::HeNormal | Self::Identity => (2.0 / fans.input as f64).sqrt() / TRUNCATED_NORMAL_STD,
             Self::TruncatedNormal { sigma } => sigma,
         };
-        (0..len).map(|_| (sigma * truncated_normal(&mut generator)) as f32).collect()
+        let mut values = (0..len).map(|_| (sigma * truncated_normal(&mut generator)) as f32).collect::<Vec<f32>>();
+        if self == Self::Identity {
+            identity::lay_path(parameter, &mut values);
+        }
+        values
     }
 }
 
@@ -94,12 +103,13 @@ impl FromStr for Init {
             ("glorot-uniform", None) => Ok(Self::GlorotUniform),
             ("he-normal", None) => Ok(Self::HeNormal),
             ("zeros", None) => Ok(Self::Zeros),
+            ("identity", None) => Ok(Self::Identity),
             ("truncated-normal", Some(sigma)) => match sigma.parse::<f64>() {
                 Ok(sigma) if (sigma as f32).is_finite() && sigma > 0.0 => Ok(Self::TruncatedNormal { sigma }),
                 _ => Err(format!("initialiser {text:?}: {sigma:?} is not a finite number above 0")),
             },
             _ => Err(format!(
-                "initialiser {text:?} is not known: wanted glorot-uniform, he-normal, truncated-normal:SIGMA or zeros"
+                "initialiser {text:?} is not known: wanted glorot-uniform, he-normal, truncated-normal:SIGMA, zeros or identity"
             )),
         }
     }
@@ -112,6 +122,7 @@ impl fmt::Display for Init {
             Self::HeNormal => f.write_str("he-normal"),
             Self::TruncatedNormal { sigma } => write!(f, "truncated-normal:{sigma}"),
             Self::Zeros => f.write_str("zeros"),
+            Self::Identity => f.write_str("identity"),
         }
     }
 }
@@ -238,7 +249,7 @@ mod tests {
 
     #[test]
     fn text_reads_back() {
-        for text in ["glorot-uniform", "he-normal", "truncated-normal:0.01", "zeros"] {
+        for text in ["glorot-uniform", "he-normal", "truncated-normal:0.01", "zeros", "identity"] {
             assert_eq!(text.parse::<Init>().unwrap().to_string(), text);
         }
         for text in [

@@ -15,6 +15,7 @@
 
 mod check;
 mod convolutional;
+mod identity;
 pub mod init;
 pub mod layer;
 pub mod network;

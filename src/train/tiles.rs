@@ -3,10 +3,12 @@
 //! The tiles reach over the border of the picture, which is mirrored there, by half the overlap. Neighbours share at least
 //! the overlap; of it each leaves out the outer quarter, where a convolution has seen the zeros around its tile, and over
 //! the middle half its weight rises along a raised cosine, sin^2, as the other's falls: the weights of a pixel add up to
-//! one, and no edge of a tile is an edge of the result.
+//! one, and no edge of a tile is an edge of the result. Tiles of a fully convolutional network begin at multiples of its
+//! stride from each other, so that all of them see the picture in one phase.
 
 use super::inference::Inference;
 use crate::error::{Error, Result};
+use crate::model::Preset;
 
 /// How a picture is cut into tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,10 +137,11 @@ impl Tiling {
             let problem = format!("must be at most {most}, half of a tile, not {}", options.overlap);
             return Err(Error::setting("overlap", problem));
         }
+        let [down, across] = strides(network.preset())?;
         Ok(Self {
             line: [width, channels],
-            down: Axis::new(height, data.height, options.overlap),
-            across: Axis::new(width, data.width, options.overlap),
+            down: Axis::new(height, data.height, options.overlap, down),
+            across: Axis::new(width, data.width, options.overlap, across),
             channels: data.channels,
         })
     }
@@ -205,14 +208,25 @@ impl Tiling {
     }
 }
 
+/// Pixels of a picture, down and across, that fall on one of the smallest layer of a fully convolutional network.
+fn strides(preset: &Preset) -> Result<[usize; 2]> {
+    if !preset.is_fully_convolutional() {
+        return Ok([1, 1]);
+    }
+    let architecture = preset.architecture()?;
+    let least = |axis: usize| architecture.layers().filter_map(|layer| layer.output.get(axis)).min().copied();
+    Ok([0, 1].map(|axis| (architecture.input[axis] / least(axis).unwrap_or(1).max(1)).max(1)))
+}
+
 impl Axis {
-    /// Tiles for a side of `len` pixels, evenly spread.
-    fn new(len: usize, tile: usize, overlap: usize) -> Self {
-        let border = (overlap / 2) as isize;
-        let reach = len + 2 * border as usize;
+    /// Tiles for a side of `len` pixels, about evenly spread, at multiples of `stride` from the first.
+    fn new(len: usize, tile: usize, overlap: usize, stride: usize) -> Self {
+        let border = (overlap / 2).next_multiple_of(stride) as isize;
+        let reach = len + border as usize + overlap / 2;
         let spare = reach.saturating_sub(tile);
-        let gaps = spare.div_ceil(tile - overlap);
-        let start = |number: usize| (number * spare).checked_div(gaps).unwrap_or(0) as isize - border;
+        let gaps = spare.div_ceil((tile - overlap + 1).saturating_sub(stride).max(1));
+        let even = |number: usize| (number * spare).checked_div(gaps).unwrap_or(0);
+        let start = |number: usize| even(number).next_multiple_of(stride) as isize - border;
         let starts: Vec<isize> = (0..=gaps).map(start).collect();
         let mut sums = vec![0.0; len];
         let inside = |at: isize| usize::try_from(at).ok().filter(|&at| at < len);
@@ -224,7 +238,8 @@ impl Axis {
                 }
             }
         }
-        let weight = |(at, weight): (isize, &f32)| inside(at).and_then(|at| sums.get(at)).map_or(0.0, |sum| weight / sum);
+        let weight =
+            |(at, weight): (isize, &f32)| inside(at).and_then(|at| sums.get(at)).map_or(0.0, |sum| weight / sum);
         let weights = starts.iter().map(|&start| (start..).zip(&raw).map(weight).collect()).collect();
         Self { tile, starts, weights }
     }
@@ -251,7 +266,6 @@ fn mirrored(at: isize, len: usize) -> usize {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::model::Preset;
     use crate::session::Session;
     use crate::train::{Array, Weights};
 
@@ -265,8 +279,18 @@ mod tests {
 
     #[test]
     fn weights_add_up_to_one_and_rise_smoothly() {
-        for (len, tile, overlap) in [(100, 32, 8), (33, 32, 16), (5, 32, 8), (64, 32, 0), (1, 16, 7), (500, 48, 13)] {
-            let axis = Axis::new(len, tile, overlap);
+        let sides = [
+            (100, 32, 8, 1),
+            (33, 32, 16, 4),
+            (5, 32, 8, 2),
+            (64, 32, 0, 8),
+            (1, 16, 7, 2),
+            (500, 48, 13, 2),
+            (501, 144, 36, 16),
+        ];
+        for (len, tile, overlap, stride) in sides {
+            let axis = Axis::new(len, tile, overlap, stride);
+            assert!(axis.starts.iter().all(|start| (start - axis.starts[0]) % stride as isize == 0));
             let mut sums = vec![0.0; len];
             let mut last = axis.starts[0];
             for (&start, weights) in axis.starts.iter().zip(&axis.weights) {
@@ -308,10 +332,12 @@ mod tests {
 
     #[test]
     fn every_pixel_comes_back_in_its_place() {
-        for (network_channels, size) in [(3, [21, 30, 3]), (1, [21, 30, 3]), (3, [9, 40, 1]), (1, [3, 5, 1]), (3, [1, 1, 3])]
+        for (network_channels, size) in
+            [(3, [21, 30, 3]), (1, [21, 30, 3]), (3, [9, 40, 1]), (1, [3, 5, 1]), (3, [1, 1, 3])]
         {
             let mut network = scaling(network_channels, 0.5);
-            let picture: Vec<f32> = (0..size.iter().product::<usize>()).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+            let picture: Vec<f32> =
+                (0..size.iter().product::<usize>()).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
             for overlap in [0, 1, 2, 4] {
                 let options = TileOptions { overlap };
                 let restored = denoise_tiled(&mut network, &picture, size, &options).unwrap();
