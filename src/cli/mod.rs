@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and what they share.
 
+mod attribute;
 mod bench;
 mod console;
 mod data;
@@ -10,7 +11,10 @@ mod devices;
 mod encode;
 mod eval;
 mod finish;
+mod gallery;
 mod interrupt;
+mod latent;
+mod morph;
 mod network;
 mod outputs;
 mod pca;
@@ -23,6 +27,7 @@ mod profile_step;
 mod progress;
 mod run;
 mod search;
+mod sample;
 mod sheets;
 mod summary;
 mod tensorboard;
@@ -83,6 +88,14 @@ enum Command {
     Decode(encode::DecodeFlags),
     /// The pictures whose codes are the nearest to a picture's
     Search(search::Flags),
+    /// The way from one picture to another through code space
+    Morph(morph::Flags),
+    /// New pictures, drawn in code space
+    Sample(sample::Flags),
+    /// Codes in the plane, coloured by label, and the manifold of the decoder
+    Latent(latent::Flags),
+    /// What pictures with a label have in code space, added to a picture
+    Attribute(attribute::Flags),
     /// What folders, archives and arrays hold: count, size, labels, a sheet of samples
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
@@ -138,6 +151,10 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Encode(flags) => encode::encode(&flags, device, console).map(done),
         Command::Decode(flags) => encode::decode(&flags, device, console).map(done),
         Command::Search(flags) => search::run(&flags, device, console).map(done),
+        Command::Morph(flags) => morph::run(&flags, device, console).map(done),
+        Command::Sample(flags) => sample::run(&flags, device, console).map(done),
+        Command::Latent(flags) => latent::run(&flags, device, console).map(done),
+        Command::Attribute(flags) => attribute::run(&flags, device, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),

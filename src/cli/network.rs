@@ -82,6 +82,21 @@ impl Network {
         codes
     }
 
+    /// Each of these pictures, (H, W, C), normalised as in training; the data is read only where one of them is an index.
+    ///
+    /// # Errors
+    /// Data that cannot be read, and as [`Picture::read`].
+    pub(super) fn pictures(
+        &mut self,
+        pictures: &[Picture],
+        flags: &DataFlags,
+        console: &Console,
+    ) -> Result<Vec<Vec<f32>>> {
+        let indexed = pictures.iter().any(|picture| matches!(picture, Picture::Index(_)));
+        let data = if indexed { Some(flags.load(&mut self.preset, console)?) } else { None };
+        pictures.iter().map(|picture| picture.read(&self.preset, data.as_ref(), console)).collect()
+    }
+
     /// Pictures `rows` of `data`, (rows, H, W, C), normalised as in training.
     pub(super) fn floats(&self, data: &Dataset, rows: &[u32]) -> Vec<f32> {
         data.floats(rows, self.preset.data.offset as f32)
@@ -113,6 +128,14 @@ impl std::str::FromStr for Picture {
 }
 
 impl Picture {
+    /// Its file, if it is one.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Index(_) => None,
+            Self::File(path) => Some(path.clone()),
+        }
+    }
+
     /// The picture, (H, W, C), normalised as in training: of `data`, where it is there, or read from its file.
     ///
     /// # Errors

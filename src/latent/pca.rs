@@ -87,6 +87,11 @@ impl Pca {
         (index < self.k()).then(|| self.components.col_as_slice(index))
     }
 
+    /// The variance of the fitted rows along each component, over n, in falling order.
+    pub fn variances(&self) -> &[f64] {
+        &self.variances
+    }
+
     /// The share of the fitted rows' variance that each component explains, in falling order; 0 where all rows are equal.
     pub fn explained_variance_ratio(&self) -> Vec<f64> {
         let share = |&variance: &f64| if self.total_variance > 0.0 { variance / self.total_variance } else { 0.0 };

@@ -125,6 +125,13 @@ pub struct Model {
     pub decoder: Vec<Layer>,
 }
 
+impl Model {
+    /// Whether the code is a Gaussian that training draws from, with N(0, I) for a prior.
+    pub fn is_variational(&self) -> bool {
+        matches!(self.encoder.last(), Some(Layer::GaussianCode {}))
+    }
+}
+
 /// Reads layers one by one: without the wrapper an error would carry the line of the list, not of the layer.
 fn layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Layer>, D::Error> {
     #[derive(Deserialize)]

@@ -172,7 +172,8 @@ impl Plot {
     }
 }
 
-fn drawable((x, y): (f64, f64)) -> bool {
+/// Whether a point can stand on an axis.
+pub(super) fn drawable((x, y): (f64, f64)) -> bool {
     x.abs() <= LARGEST && y.abs() <= LARGEST
 }
 
