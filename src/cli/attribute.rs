@@ -27,7 +27,7 @@ pub(super) struct Flags {
     pictures: Vec<Picture>,
     /// How much of the attribute to add, 1 being the difference of the means; a column each
     #[arg(long, value_name = "S,…", default_value = "-1,0,1,2", value_delimiter = ',', allow_hyphen_values = true)]
-    strengths: Vec<f32>,
+    strengths: Vec<f64>,
     /// Sheet S.png, a folder for PNG files, or all as one out.npy, scaled as in training
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -50,7 +50,7 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
     let codes = network.inference.encode(&originals.concat())?;
     let changed: Vec<f32> = codes
         .chunks_exact(network.inference.code_len())
-        .flat_map(|code| flags.strengths.iter().flat_map(|&strength| vector.add(code, strength)))
+        .flat_map(|code| flags.strengths.iter().flat_map(|&strength| vector.add(code, strength as f32)))
         .collect();
     let pictures = network.inference.decode(&changed)?;
     let outputs = write(flags, form, &Scene::of(&network.preset), &originals, pictures)?;
@@ -97,7 +97,7 @@ fn listed(labels: &Labels) -> String {
 /// Writes what `-o` asks for; returns the files' names.
 fn write(flags: &Flags, form: Form, scene: &Scene, originals: &[Vec<f32>], pictures: Vec<f32>) -> Result<Vec<String>> {
     if form == Form::Pictures {
-        let name = |at: usize, strength: f32| match flags.pictures.len() {
+        let name = |at: usize, strength: f64| match flags.pictures.len() {
             1 => format!("strength_{strength}.png"),
             _ => format!("picture-{}/strength_{strength}.png", at + 1),
         };
@@ -106,7 +106,7 @@ fn write(flags: &Flags, form: Form, scene: &Scene, originals: &[Vec<f32>], pictu
         let read: Vec<PathBuf> = flags.pictures.iter().filter_map(Picture::file).collect();
         return scene.write_pictures(&flags.output, &names, pictures, &read);
     }
-    let titles = flags.strengths.iter().map(f32::to_string);
+    let titles = flags.strengths.iter().map(f64::to_string);
     let titles = ["original".to_owned()].into_iter().chain(titles).collect();
     let mut rows: Vec<(String, Vec<Cell>)> = Vec::new();
     let changed = pictures.chunks_exact(flags.strengths.len() * scene.len());

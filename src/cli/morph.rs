@@ -19,8 +19,8 @@ const MAX_STEPS: u64 = 1000;
 pub(super) struct Flags {
     #[command(flatten)]
     run: RunFlags,
-    /// Two pictures, or several pairs of them: files, or '#INDEX' of the data in quotes, counted from 0
-    #[arg(value_name = "A B", required = true, num_args = 2..)]
+    /// Two pictures A B, or several pairs A B A B …: files, or '#INDEX' of the data in quotes, counted from 0
+    #[arg(value_name = "PICTURE", required = true, num_args = 2..)]
     pictures: Vec<Picture>,
     #[command(flatten)]
     data: DataFlags,
@@ -60,8 +60,8 @@ struct Morph<'a> {
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     let form = Form::of(&flags.output)?;
     if !flags.pictures.len().is_multiple_of(2) {
-        let problem = format!("{} pictures make no pairs: name two for each row, A B A B …", flags.pictures.len());
-        return Err(Error::setting("A B", problem));
+        let problem = format!("{} pictures make no pairs: name two for each row, A B A B", flags.pictures.len());
+        return Err(Error::setting("PICTURE", problem));
     }
     let mut network = Network::open(&flags.run, device, console)?;
     let originals = network.pictures(&flags.pictures, &flags.data, console)?;
@@ -84,7 +84,7 @@ fn morphs<'a>(
     flags: &'a Flags,
     network: &mut Network,
     originals: Vec<Vec<f32>>,
-    alphas: &[f32],
+    alphas: &[f64],
 ) -> Result<Vec<Morph<'a>>> {
     let codes = network.inference.encode(&originals.concat())?;
     let codes: Vec<&[f32]> = codes.chunks_exact(network.inference.code_len()).collect();
@@ -105,7 +105,7 @@ fn morphs<'a>(
 }
 
 /// Writes what `-o` asks for; returns the files' names.
-fn write(flags: &Flags, form: Form, scene: &Scene, morphs: Vec<Morph<'_>>, alphas: &[f32]) -> Result<Vec<String>> {
+fn write(flags: &Flags, form: Form, scene: &Scene, morphs: Vec<Morph<'_>>, alphas: &[f64]) -> Result<Vec<String>> {
     let out = &flags.output;
     match form {
         Form::Sheet => {

@@ -102,13 +102,13 @@ fn check(flags: &Flags) -> Result<()> {
 }
 
 /// The prior of a variational network; of another, a Gaussian fitted to the codes of its training pictures, or of all of
-/// `--data`.
+/// `--data` or `--limit`.
 fn source(flags: &Flags, network: &mut Network, data: Option<&Dataset>, console: &Console) -> Result<Source> {
     let Some(data) = data.filter(|_| !network.preset.model.is_variational()) else {
         let gaussian = Gaussian::standard(network.inference.code_len());
         return Ok(Source { gaussian, name: "the prior N(0, I)".to_owned(), short: "prior N(0, I)" });
     };
-    let (chosen, what) = if flags.data.data.is_empty() {
+    let (chosen, what) = if flags.data.data.is_empty() && flags.data.limit.is_none() {
         (data.select(&pictures::split(data, &network.preset, console)?.train), "training picture")
     } else {
         (data.clone(), "picture")

@@ -42,7 +42,7 @@ pub enum Interpolation {
 
 impl Interpolation {
     /// The code at `alpha`, from 0 (`from`) to 1 (`to`), both of the same length.
-    pub fn between(self, from: &[f32], to: &[f32], alpha: f32) -> Vec<f32> {
+    pub fn between(self, from: &[f32], to: &[f32], alpha: f64) -> Vec<f32> {
         // Of -0 the formula would make 0.
         if alpha == 0.0 {
             return from.to_vec();
@@ -50,7 +50,6 @@ impl Interpolation {
         if alpha == 1.0 {
             return to.to_vec();
         }
-        let alpha = f64::from(alpha);
         let (a, b) = match self {
             Self::Linear => (1.0 - alpha, alpha),
             Self::Spherical => spherical(from, to, alpha),
@@ -62,7 +61,7 @@ impl Interpolation {
     ///
     /// # Errors
     /// Codes of different lengths, or that are not finite.
-    pub fn way(self, from: &[f32], to: &[f32], alphas: &[f32]) -> Result<Codes> {
+    pub fn way(self, from: &[f32], to: &[f32], alphas: &[f64]) -> Result<Codes> {
         if from.len() != to.len() {
             let got = format!("{} and {} numbers", from.len(), to.len());
             return Err(Error::shape("morph", "two codes of the same length", got));
@@ -83,9 +82,9 @@ fn spherical(from: &[f32], to: &[f32], alpha: f64) -> (f64, f64) {
 }
 
 /// `steps` numbers at equal distances from exactly 0 to exactly 1; of a single step only the 0.
-pub fn alphas(steps: usize) -> Vec<f32> {
+pub fn alphas(steps: usize) -> Vec<f64> {
     let last = steps.saturating_sub(1).max(1);
-    (0..steps).map(|step| (step as f64 / last as f64) as f32).collect()
+    (0..steps).map(|step| step as f64 / last as f64).collect()
 }
 
 #[cfg(test)]

@@ -285,7 +285,8 @@ impl Legend {
             let radius = unit.pixels(5) as i32;
             area.draw(&Circle::new((3 * radius, y), radius, entry.colour.filled())).map_err(text)?;
             let style = unit.font(14).into_font().color(&BLACK);
-            let top = y - unit.pixels(14) as i32 / 2;
+            // The middle of small letters lies under that of the line.
+            let top = y - unit.pixels(12) as i32 / 2;
             area.draw(&Text::new(name.as_str(), (5 * radius, top), style)).map_err(text)?;
             y += step;
         }
