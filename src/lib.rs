@@ -14,7 +14,7 @@
 //! - Each op is one file under `op`: its shapes, gradient, kernels, the formula in `f64`, and the cases that every
 //!   kernel must pass; [`validate`] and the tests walk [`op::OPS`].
 //! - [`model`] turns a preset (a TOML file) into layers, [`train`] runs them over [`data`], [`latent`] and [`report`]
-//!   look at the result.
+//!   look at the result, [`interop`] carries it to other frameworks and back.
 //!
 //! ```
 //! use degrain::graph::Graph;
@@ -51,6 +51,7 @@ pub mod error;
 pub mod gpu;
 pub mod graph;
 mod half;
+pub mod interop;
 pub mod kernel;
 pub mod latent;
 pub mod memory;

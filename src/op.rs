@@ -102,7 +102,7 @@ pub use unit_rows::UnitRows;
 pub use unpooled::{Unpooled, UnpooledOp};
 pub use upsample2d::{Upsample2d, Upsample2dBackward};
 pub use weight_bias_grad::WeightBiasGrad;
-pub use window::{Padding, Window};
+pub use window::{Axis, Padding, Window};
 
 use crate::error::Result;
 use crate::graph::{Op, Signature};

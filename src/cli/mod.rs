@@ -10,8 +10,10 @@ mod device;
 mod devices;
 mod encode;
 mod eval;
+mod export;
 mod finish;
 mod gallery;
+mod import;
 mod interrupt;
 mod latent;
 mod morph;
@@ -96,6 +98,10 @@ enum Command {
     Latent(latent::Flags),
     /// What pictures with a label have in code space, added to a picture
     Attribute(attribute::Flags),
+    /// A run's network for other frameworks: safetensors or ONNX
+    Export(export::Flags),
+    /// Weights that PyTorch or Keras trained, as a run
+    Import(import::Flags),
     /// What folders, archives and arrays hold: count, size, labels, a sheet of samples
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
@@ -155,6 +161,8 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Sample(flags) => sample::run(&flags, device, console).map(done),
         Command::Latent(flags) => latent::run(&flags, device, console).map(done),
         Command::Attribute(flags) => attribute::run(&flags, device, console).map(done),
+        Command::Export(flags) => export::run(&flags, console).map(done),
+        Command::Import(flags) => import::run(&flags, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),

@@ -47,6 +47,7 @@ mod labelling;
 mod labels;
 mod lines;
 pub mod npy;
+pub mod npz;
 mod numbers;
 mod patches;
 mod photos;

@@ -255,7 +255,7 @@ pub fn read_numbers(path: &Path) -> Result<Numbers> {
     numbers(&mut reader).map_err(|problem| Error::file(path, problem))
 }
 
-fn numbers(reader: &mut impl Read) -> Result<Numbers, String> {
+pub(super) fn numbers(reader: &mut impl Read) -> Result<Numbers, String> {
     let header = Header::read_any_order(reader)?;
     let kind = match header.element.kind {
         Kind::Bool => NumberKind::Bool,

@@ -297,7 +297,7 @@ impl Write for Checksum {
 }
 
 /// The bytes of a file; never more than its size says, so that a pipe or a device cannot fill the memory.
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
     let metadata = file.metadata().map_err(Error::io(path, "read"))?;
     if !metadata.is_file() {
@@ -316,7 +316,7 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> {
     bytes.as_chunks().0.iter().copied()
 }
 
-fn describe(error: &safetensors::SafeTensorError, len: usize) -> String {
+pub(crate) fn describe(error: &safetensors::SafeTensorError, len: usize) -> String {
     use safetensors::SafeTensorError as E;
     match error {
         E::HeaderTooSmall | E::InvalidHeaderLength | E::MetadataIncompleteBuffer => {
