@@ -14,7 +14,7 @@ use degrain::data::{Dataset, Split};
 use degrain::model::Preset;
 use degrain::report::tensorboard::has_event_files;
 use degrain::session::Session;
-use degrain::train::run_dir::{CONFIG, STATE, SUMMARY};
+use degrain::train::run_dir::{CONFIG, LAST, STATE, STEPS, SUMMARY};
 use degrain::train::{self, Outcome, Pretrained, RunDir, TrainOptions, Trainer, Weights};
 use degrain::{Error, Result};
 use std::fs;
@@ -62,6 +62,7 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     if !flags.moves_the_end() && run.file(SUMMARY).is_file() {
         return tell_finished(&run, console);
     }
+    check_trained_here(&run)?;
     let mut session = device::open_in(preset.train.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
     let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
@@ -83,6 +84,19 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
         }
     }
     task.train(trainer, seconds_to_first_step)
+}
+
+/// Going on with weights that were imported would begin anew and replace them.
+fn check_trained_here(run: &RunDir) -> Result<()> {
+    let has = |name: &str| run.file(name).is_file();
+    if !has(LAST) || has(STATE) || has(STEPS) {
+        return Ok(());
+    }
+    let problem = format!(
+        "its weights were imported, with no state to go on from: train a new run with --init {}",
+        run.file(LAST).display()
+    );
+    Err(Error::file(run.path(), problem))
 }
 
 /// The pictures. While they are read, another thread compiles the kernels of the preset's step.
