@@ -1,6 +1,6 @@
 //! `degrain export`: a run's network for other frameworks.
 
-use super::console::Console;
+use super::console::{Console, count};
 use super::run::{RunFlags, SavedRun};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
@@ -40,30 +40,28 @@ fn parts() -> impl clap::builder::TypedValueParser<Value = Part> {
 
 pub(super) fn run(flags: &Flags, console: &Console) -> Result<()> {
     let SavedRun { preset, weights, weights_name } = SavedRun::read(&flags.run)?;
-    let object = |format: &str, parameters: Option<usize>| {
-        json!({
-            "output": flags.output.display().to_string(),
-            "format": format,
-            "part": flags.part.to_string(),
-            "weights": weights_name,
-            "parameters": parameters,
-            "opset": (flags.format == Format::Onnx).then_some(onnx::OPSET),
-            "ir_version": (flags.format == Format::Onnx).then_some(onnx::IR_VERSION),
-        })
-    };
-    let name = flags.output.display();
-    let portable = portable_weights(&preset, weights.clone(), flags.part)?;
-    let parameters = portable.tensors.values().map(|array| array.data.len()).sum();
-    match flags.format {
+    let (name, part) = (flags.output.display(), flags.part);
+    let mut object = json!({
+        "output": name.to_string(),
+        "part": part.to_string(),
+        "weights": weights_name,
+    });
+    let line = match flags.format {
         Format::Safetensors => {
+            let portable = portable_weights(&preset, weights, part)?;
             portable.write(&flags.output)?;
-            let line = format!("{} tensors, {parameters} values ({}) -> {name}", portable.tensors.len(), flags.part);
-            console.result(&object("safetensors", Some(parameters)), line)
+            let values: usize = portable.tensors.values().map(|array| array.data.len()).sum();
+            object["format"] = "safetensors".into();
+            object["values"] = values.into();
+            format!("{} of {values} values ({part}) -> {name}", count(portable.tensors.len(), "tensor"))
         }
         Format::Onnx => {
-            onnx::write(&flags.output, &preset, weights, flags.part)?;
-            let line = format!("ONNX model, opset {}, {parameters} values ({}) -> {name}", onnx::OPSET, flags.part);
-            console.result(&object("onnx", Some(parameters)), line)
+            onnx::write(&flags.output, &preset, weights, part)?;
+            object["format"] = "onnx".into();
+            object["opset"] = onnx::OPSET.into();
+            object["ir_version"] = onnx::IR_VERSION.into();
+            format!("ONNX model, opset {} ({part}) -> {name}", onnx::OPSET)
         }
-    }
+    };
+    console.result(&object, line)
 }

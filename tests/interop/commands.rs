@@ -87,14 +87,17 @@ fn exported_files_are_complete_models() {
     let out = lab.ok("export run --format onnx -o whole.onnx --json");
     let object: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&object["output"], &object["opset"]), (&Value::from("whole.onnx"), &Value::from(13)));
-    for (part, names) in [("whole", "input code reconstruction"), ("encoder", "input code"), ("decoder", "code reconstruction")] {
+    for (part, names) in
+        [("whole", "input code reconstruction"), ("encoder", "input code"), ("decoder", "code reconstruction")]
+    {
         lab.ok(&format!("export run --format onnx --part {part} -o {part}.onnx"));
         let model = Model::decode(fs::read(lab.path(&format!("{part}.onnx"))).unwrap().as_slice()).unwrap();
         let values = model.graph.inputs.iter().chain(&model.graph.outputs);
         assert_eq!(values.map(|value| value.name.as_str()).collect::<Vec<_>>().join(" "), names);
     }
     lab.ok("export run --format safetensors -o out.safetensors");
-    let (written, ours) = (Weights::read(&lab.path("out.safetensors")).unwrap(), Weights::read(&lab.path("w.safetensors")).unwrap());
+    let (written, ours) =
+        (Weights::read(&lab.path("out.safetensors")).unwrap(), Weights::read(&lab.path("w.safetensors")).unwrap());
     assert_eq!(written.tensors, ours.tensors);
     // What was written is read again, as a run and as the beginning of a training.
     let object: Value =

@@ -76,7 +76,8 @@ fn in_torch(preset: &str, name: &str, array: &Array) -> Array {
         // Convolutions and transposed ones alike: their last two axes change places with the first two, and each other.
         [kh, kw, third, fourth] => {
             for (i, &value) in ours.iter().enumerate() {
-                let (a, b, c, d) = (i / (kw * third * fourth), i / (third * fourth) % kw, i / fourth % third, i % fourth);
+                let (a, b, c, d) =
+                    (i / (kw * third * fourth), i / (third * fourth) % kw, i / fourth % third, i % fourth);
                 theirs[((d * third + c) * kh + a) * kw + b] = value;
             }
             vec![fourth, third, kh, kw]
@@ -149,7 +150,9 @@ fn every_preset_comes_back_from_pytorch() {
         let imported = read(&preset, &lab.safetensors(torch));
         assert_eq!(imported.framework, Framework::Torch, "{name}");
         assert_same(&preset, &imported);
-        assert!(imported.pairs.iter().map(|(ours, _)| ours).eq(preset.architecture().unwrap().saved().map(|p| &p.name)));
+        assert!(
+            imported.pairs.iter().map(|(ours, _)| ours).eq(preset.architecture().unwrap().saved().map(|p| &p.name))
+        );
     }
 }
 
@@ -224,7 +227,11 @@ fn layers_that_cannot_be_told_apart_are_asked_for() {
         map: pairs.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect(),
         ..torch.clone()
     };
-    let some = map(&[("encoder.dense_1", "first"), ("decoder.dense_1.weight", "out.weight"), ("decoder.dense_1.bias", "out.bias")]);
+    let some = map(&[
+        ("encoder.dense_1", "first"),
+        ("decoder.dense_1.weight", "out.weight"),
+        ("decoder.dense_1.bias", "out.bias"),
+    ]);
     assert_same(&preset, &import(&preset, &path, &some).unwrap());
     // Numbers and sides tell the order, in whatever order the file has them.
     for layers in [["fc1", "fc2", "fc10"], ["encoder.0", "encoder.1", "decoder.0"], ["enc1", "enc2", "dec1"]] {
@@ -233,10 +240,16 @@ fn layers_that_cannot_be_told_apart_are_asked_for() {
     // So does the order of an .npz.
     assert_same(&preset, &import(&preset, &lab.npz(&renamed(&preset, &["first", "second", "out"])), &torch).unwrap());
     for (pair, wanted) in [
-        (("encoder.dense_7", "first"), "there is no encoder.dense_7 left to be filled: the network has encoder.dense_1"),
+        (
+            ("encoder.dense_7", "first"),
+            "there is no encoder.dense_7 left to be filled: the network has encoder.dense_1",
+        ),
         (("encoder.dense_1", "third"), "the file has no third: it has first, out, second"),
         (("encoder.dense_1.weight", "third.weight"), "has no tensor \"third.weight\" for encoder.dense_1.weight"),
-        (("encoder.dense_1.weight", "first.bias"), "tensor \"first.bias\" (4,) does not fit encoder.dense_1.weight, which takes (4, 4)"),
+        (
+            ("encoder.dense_1.weight", "first.bias"),
+            "tensor \"first.bias\" (4,) does not fit encoder.dense_1.weight, which takes (4, 4)",
+        ),
     ] {
         let path = lab.safetensors(renamed(&preset, &["first", "second", "out"]));
         let text = problem(&preset, &path, &map(&[pair]));

@@ -357,7 +357,8 @@ impl Operator<'_> {
                     for c in 0..channels {
                         let v = x.at([n, c, iy, ix]);
                         for o in 0..outputs {
-                            y.values[((n * shape[1] + o) * shape[2] + oy) * shape[3] + ox] += v * weight.at([c, o, a, b]);
+                            y.values[((n * shape[1] + o) * shape[2] + oy) * shape[3] + ox] +=
+                                v * weight.at([c, o, a, b]);
                         }
                     }
                 }
