@@ -103,7 +103,7 @@ fn exported_files_are_complete_models() {
     let object: Value =
         serde_json::from_str(&lab.ok("import quickdraw-simple out.safetensors -o again --json")).unwrap();
     assert_eq!(object["from"], "degrain");
-    lab.ok("train quickdraw-simple --init out.safetensors --limit 40 --batch 4 --steps 1 --no-pca --out trained");
+    lab.ok("train quickdraw-simple --init out.safetensors --data bundled:quickdraw --limit 40 --batch 4 --steps 1 --no-pca --out trained");
 }
 
 #[test]
