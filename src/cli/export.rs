@@ -4,8 +4,8 @@ use super::console::{Console, count};
 use super::run::{RunFlags, SavedRun};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use degrain::Result;
 use degrain::interop::{Part, onnx, portable_weights};
+use degrain::{Error, Result};
 use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -39,6 +39,14 @@ fn parts() -> impl clap::builder::TypedValueParser<Value = Part> {
 }
 
 pub(super) fn run(flags: &Flags, console: &Console) -> Result<()> {
+    let other = match flags.format {
+        Format::Safetensors => "onnx",
+        Format::Onnx => "safetensors",
+    };
+    if flags.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(other)) {
+        let problem = format!("is no name for this format: take another, or --format {other}");
+        return Err(Error::file(&flags.output, problem));
+    }
     let SavedRun { preset, weights, weights_name } = SavedRun::read(&flags.run)?;
     let (name, part) = (flags.output.display(), flags.part);
     let mut object = json!({

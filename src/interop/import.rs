@@ -215,10 +215,11 @@ fn guess(preset: &Preset, source: &Source) -> Result<Framework> {
         return Ok(Framework::Torch);
     }
     let fits = |framework| assign(preset, source, framework, &ImportOptions::default()).is_ok();
-    match Framework::ALL.map(fits) {
-        [true, false, false] => Ok(Framework::Torch),
-        // Keras's layouts are ours.
-        [false, true, _] | [false, _, true] => Ok(Framework::Keras),
+    // Keras's layouts are ours.
+    match [Framework::Torch, Framework::Keras].map(fits) {
+        [true, false] => Ok(Framework::Torch),
+        [false, true] if names().all(is_ours) => Ok(Framework::Degrain),
+        [false, true] => Ok(Framework::Keras),
         _ => {
             let problem =
                 format!("its names do not tell what wrote {}: say torch, keras or degrain", source.path.display());

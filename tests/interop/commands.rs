@@ -64,7 +64,7 @@ fn an_imported_run_is_a_run() {
     let lab = Lab::new();
     let out = lab.ok("import quickdraw-simple w.safetensors -o run --json");
     let object: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(object["from"], "keras", "whose layouts are ours");
+    assert_eq!(object["from"], "degrain");
     assert_eq!(object["tensors"].as_array().unwrap().len(), 4);
     assert_eq!(object["tensors"][0]["name"], "encoder.dense_1.weight");
     lab.ok("encode run --data bundled:quickdraw --limit 3 -o codes.npy");
@@ -114,6 +114,7 @@ fn what_cannot_work_is_one_line() {
     lab.fails("export run --format onnx -o run", 1, "run: is a folder");
     lab.fails("export nowhere --format onnx -o x.onnx", 1, "nowhere: is no run folder");
     lab.fails("export run --format onnx --weights best -o x.onnx", 1, "has no best weights");
+    lab.fails("export run --format onnx -o x.safetensors", 1, "x.safetensors: is no name for this format");
     lab.fails("export run --format caffe -o x", 2, "caffe");
     lab.fails("export run --format onnx --part half -o x", 2, "half");
     lab.fails("export run -o x.onnx", 2, "--format");

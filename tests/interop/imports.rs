@@ -190,7 +190,9 @@ fn names_of_keras_without_an_order() {
 fn our_own_files_and_options_that_say_so() {
     let (lab, preset) = (Lab::new(), Preset::load("quickdraw-conv").unwrap());
     let path = lab.safetensors(weights(&preset).tensors.into_iter().collect());
-    assert_same(&preset, &read(&preset, &path));
+    let imported = read(&preset, &path);
+    assert_eq!(imported.framework, Framework::Degrain);
+    assert_same(&preset, &imported);
     let options = ImportOptions { framework: Some(Framework::Degrain), ..ImportOptions::default() };
     assert_same(&preset, &import(&preset, &path, &options).unwrap());
     let options = ImportOptions { framework: Some(Framework::Torch), ..ImportOptions::default() };

@@ -4,6 +4,7 @@ use crate::data::npy::NumberKind;
 use crate::data::npz;
 use crate::error::{Error, Result};
 use crate::half::from_half;
+use crate::interop::weights::FORMAT;
 use crate::train::checkpoint::{describe, read_bytes};
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
@@ -81,7 +82,7 @@ impl Source {
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(failed)?;
         let file = SafeTensors::deserialize(&bytes).map_err(failed)?;
         let mut source = Self::empty(path, false);
-        let (key, text) = super::super::weights::FORMAT;
+        let (key, text) = FORMAT;
         let format = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
         source.is_ours = format.is_some_and(|format| format == text);
         for (name, view) in file.iter() {
@@ -97,11 +98,15 @@ impl Source {
                     let wide = |&bytes: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16);
                     data.as_chunks().0.iter().map(wide).collect()
                 }
-                Dtype::BOOL | Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 | Dtype::U32 | Dtype::I32 => {
-                    source.ignored.push(name.to_owned());
-                    continue;
-                }
-                Dtype::U64 | Dtype::I64 => {
+                Dtype::BOOL
+                | Dtype::U8
+                | Dtype::I8
+                | Dtype::U16
+                | Dtype::I16
+                | Dtype::U32
+                | Dtype::I32
+                | Dtype::U64
+                | Dtype::I64 => {
                     source.ignored.push(name.to_owned());
                     continue;
                 }
