@@ -21,27 +21,31 @@ fn one_minus_exp(y: f32) -> f32 {
 }
 
 // Arguments of exp and tanh are clamped: some drivers turn tanh(100.0) or 1/(1+exp(100.0)) into NaN.
-fn activate(x: f32) -> f32 {
-    switch ACTIVATION {
+fn activate_as(kind: u32, coefficient: f32, x: f32) -> f32 {
+    switch kind {
         case 1u: { return max(x, 0.0); }
-        case 2u: { return select(COEFFICIENT * (exp(max(min(x, 0.0), -87.0)) - 1.0), x, x > 0.0); }
+        case 2u: { return select(coefficient * (exp(max(min(x, 0.0), -87.0)) - 1.0), x, x > 0.0); }
         case 3u: { return 1.0 / (1.0 + exp(-clamp(x, -87.0, 87.0))); }
         case 4u: { return tanh(clamp(x, -15.0, 15.0)); }
-        case 5u: { return select(COEFFICIENT * x, x, x > 0.0); }
+        case 5u: { return select(coefficient * x, x, x > 0.0); }
         case 6u: { return max(x, 0.0) + log_of_one_plus(exp(-min(abs(x), 87.0))); }
         default: { return x; }
     }
 }
 
-// d activate(x) / dx, from y = activate(x).
-fn activation_slope(y: f32) -> f32 {
-    switch ACTIVATION {
+// d activate_as(x) / dx, from y = activate_as(x).
+fn slope_as(kind: u32, coefficient: f32, y: f32) -> f32 {
+    switch kind {
         case 1u: { return select(0.0, 1.0, y > 0.0); }
-        case 2u: { return select(y + COEFFICIENT, 1.0, y > 0.0); }
+        case 2u: { return select(y + coefficient, 1.0, y > 0.0); }
         case 3u: { return y * (1.0 - y); }
         case 4u: { return 1.0 - y * y; }
-        case 5u: { return select(COEFFICIENT, 1.0, y > 0.0); }
+        case 5u: { return select(coefficient, 1.0, y > 0.0); }
         case 6u: { return one_minus_exp(y); }
         default: { return 1.0; }
     }
 }
+
+fn activate(x: f32) -> f32 { return activate_as(ACTIVATION, COEFFICIENT, x); }
+
+fn activation_slope(y: f32) -> f32 { return slope_as(ACTIVATION, COEFFICIENT, y); }

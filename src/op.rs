@@ -16,6 +16,8 @@ mod conv2d_weight_grad;
 mod conv_kernels;
 mod conv_transpose2d;
 mod curvature;
+mod dense_stack;
+mod dense_update;
 mod draw;
 mod dropout;
 mod fill;
@@ -68,6 +70,9 @@ pub use conv2d::Conv2d;
 pub use conv2d_max_pool2d::Conv2dMaxPool2d;
 pub use conv2d_weight_grad::Conv2dWeightGrad;
 pub use curvature::ActivateCurvature;
+pub use dense_stack::{DenseStack, MOST_LAYERS};
+pub(crate) use dense_update::moments_rule;
+pub use dense_update::{DenseUpdate, LAYERS_TOGETHER, MomentsRule};
 pub use draw::Draw;
 pub use dropout::Dropout;
 pub use fill::Fill;
@@ -162,6 +167,9 @@ pub const OPS: &[OpEntry] = &[
         cases: times_slope::conv_transpose2d_cases,
         random: times_slope::random_conv_transpose2d,
     },
+    OpEntry { name: "dense_stack_bce", cases: dense_stack::bce_cases, random: dense_stack::random_bce },
+    OpEntry { name: "dense_stack_mse", cases: dense_stack::mse_cases, random: dense_stack::random_mse },
+    OpEntry { name: "dense_update", cases: dense_update::cases, random: dense_update::random },
     OpEntry { name: "dropout", cases: dropout::cases, random: dropout::random },
     OpEntry { name: "fill", cases: fill::cases, random: fill::random },
     OpEntry { name: "gather", cases: gather::cases, random: gather::random },

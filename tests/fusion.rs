@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use degrain::cpu::Oracle;
-use degrain::kernel::Target;
+use degrain::kernel::{Target, TargetKind};
 use degrain::model::Preset;
 use degrain::plan::{FUSIONS, Plan, PlanOptions};
 use degrain::tensor::Class;
@@ -13,18 +13,23 @@ use libtest_mimic::{Arguments, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-const TARGETS: [Option<&Target>; 3] = [None, Some(&Target::DEFAULT_LIMITS), Some(&Target::SOFTWARE_DRIVER)];
+/// A GPU whose kernels may bind as many buffers as any has.
+const MANY_BUFFERS: Target = Target { max_storage_buffers: 32, ..Target::DEFAULT_LIMITS };
+
+const TARGETS: [Option<&Target>; 4] =
+    [None, Some(&Target::DEFAULT_LIMITS), Some(&Target::SOFTWARE_DRIVER), Some(&MANY_BUFFERS)];
 
 fn main() -> ExitCode {
     let mut trials = vec![
         trial("rules_find_their_patterns_in_the_presets", rules_find_their_patterns_in_the_presets),
+        trial("stacks_are_found_where_they_pay", stacks_are_found_where_they_pay),
         trial("in_f64_a_fused_step_is_the_step_of_its_ops", in_f64_a_fused_step_is_the_step_of_its_ops),
         trial("rules_have_names_of_their_own", rules_have_names_of_their_own),
     ];
-    trials.extend(device_trials([(
-        "fused_training_is_the_same_training",
-        fused_training_is_the_same_training as fn(&Open),
-    )]));
+    trials.extend(device_trials([
+        ("fused_training_is_the_same_training", fused_training_is_the_same_training as fn(&Open)),
+        ("what_gpus_fuse_is_the_same_training", what_gpus_fuse_is_the_same_training),
+    ]));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -88,6 +93,29 @@ fn rules_find_their_patterns_in_the_presets() {
     }
 }
 
+/// The chains of dense layers in front of the loss, on GPUs that can bind their tensors; how many layers each has.
+fn stacks_are_found_where_they_pay() {
+    for (name, layers) in [("quickdraw-deep", 6usize), ("quickdraw-simple", 2), ("mnist-dae", 0), ("lfw-conv", 0)] {
+        for target in TARGETS {
+            let step = synthetic_step(&Preset::load(name).unwrap(), 5, target).unwrap();
+            let (alone, fused) = (counts(&plan(&step, target, false)), counts(&plan(&step, target, true)));
+            let of = |counts: &BTreeMap<&str, usize>, op: &str| counts.get(op).copied().unwrap_or(0);
+            let found = target == Some(&MANY_BUFFERS) && layers > 0;
+            let stacks = of(&fused, "dense_stack_bce") + of(&fused, "dense_stack_mse");
+            assert_eq!(stacks, usize::from(found), "{name}: {fused:?}");
+            if found {
+                let products = ["matmul", "matmul_times_slope", "bce_logits_gradient"].map(|op| of(&fused, op));
+                assert_eq!(products, [0; 3], "{name}: {fused:?}");
+                assert_eq!(of(&fused, "dense_update"), layers.div_ceil(3), "{name}: {fused:?}");
+                let updates = ["weight_bias_grad", "nadam_several"].map(|op| of(&fused, op));
+                assert_eq!(updates, [0; 2], "{name}: {fused:?}");
+                // Forward, the gradients of weights, and those of data but for the first layer's.
+                assert_eq!(of(&alone, "matmul"), 3 * layers - 1, "{name}: {alone:?}");
+            }
+        }
+    }
+}
+
 fn rules_have_names_of_their_own() {
     let names: BTreeSet<&str> = FUSIONS.iter().map(|rule| rule.name).collect();
     assert_eq!(names.len(), FUSIONS.len());
@@ -127,30 +155,57 @@ fn in_f64_a_fused_step_is_the_step_of_its_ops() {
     }
 }
 
+/// The parameters after some steps, by a plan for the device or for another.
+fn trained(open: &Open, step: &SyntheticStep, options: PlanOptions<'_>, steps: usize) -> BTreeMap<String, Vec<f32>> {
+    let mut session = open();
+    let plan = Plan::new(&step.graph, options).unwrap();
+    let program = session.record_plan(&plan).unwrap();
+    session.write_used(&step.values).unwrap();
+    session.run(program, steps).unwrap();
+    let parameters = step.graph.tensors().iter().filter(|info| info.class == Class::Parameter);
+    let names: BTreeSet<String> = parameters.map(|info| info.name.clone()).collect();
+    names.into_iter().map(|name| (name.clone(), session.read(&name).unwrap())).collect()
+}
+
+/// Sums that are taken in another order differ by roundings, which each step's division by the gradients' size may make as
+/// large as a part of one update.
+fn assert_close(name: &str, wanted: &BTreeMap<String, Vec<f32>>, got: &BTreeMap<String, Vec<f32>>) {
+    let mut moved = false;
+    for (tensor, wanted) in wanted {
+        let (norm, distance) = wanted.iter().zip(&got[tensor]).fold((0.0f64, 0.0f64), |(norm, distance), (a, b)| {
+            (norm + f64::from(*a).powi(2), distance + f64::from(a - b).powi(2))
+        });
+        moved |= norm > 0.0;
+        assert!(distance <= 1e-8 * norm + 1e-12, "{name}, {tensor}: {distance:e} of {norm:e}");
+    }
+    assert!(moved, "{name}");
+}
+
 fn fused_training_is_the_same_training(open: &Open) {
     for (name, batch, steps) in [("quickdraw-deep", 24, 12), ("lfw-conv", 3, 4), ("mnist-dae", 10, 6), ("vae", 8, 6)] {
         let preset = Preset::load(name).unwrap();
-        let parameters = |fuse: bool| {
-            let mut session = open();
-            session.set_fuse(fuse);
-            let step = synthetic_step(&preset, batch, session.target()).unwrap();
-            let program = session.record(&step.graph).unwrap();
-            session.write_used(&step.values).unwrap();
-            session.run(program, steps).unwrap();
-            let tensors = step.graph.tensors().iter().filter(|info| info.class == Class::Parameter);
-            let names: BTreeSet<String> = tensors.map(|info| info.name.clone()).collect();
-            names.into_iter().map(|name| (session.read(&name).unwrap(), name)).collect::<Vec<_>>()
-        };
-        let mut moved = false;
-        for ((wanted, tensor), (got, _)) in parameters(false).into_iter().zip(parameters(true)) {
-            // Sums that are taken in another order differ by roundings, which each step's division by the gradients'
-            // size may make as large as a part of one update.
-            let (norm, distance) = wanted.iter().zip(&got).fold((0.0, 0.0), |(norm, distance), (a, b)| {
-                (norm + f64::from(*a).powi(2), distance + f64::from(a - b).powi(2))
-            });
-            moved |= norm > 0.0;
-            assert!(distance <= 1e-8 * norm + 1e-12, "{name}, {tensor}: {distance:e} of {norm:e}");
-        }
-        assert!(moved, "{name}");
+        let target = open().target().copied();
+        let step = synthetic_step(&preset, batch, target.as_ref()).unwrap();
+        let by = |fuse| trained(open, &step, PlanOptions { target: target.as_ref(), fuse, variant: None }, steps);
+        assert_close(name, &by(false), &by(true));
+    }
+}
+
+/// The plan of a GPU on any device: what only GPUs fuse is run on software drivers as well.
+fn what_gpus_fuse_is_the_same_training(open: &Open) {
+    let Some(target) = open().target().map(|target| Target { kind: TargetKind::Gpu, ..*target }) else { return };
+    let cases = [("quickdraw-deep", "nadam", 23), ("quickdraw-deep", "adamax", 8), ("quickdraw-simple", "adam", 9)];
+    for (name, optimizer, batch) in cases {
+        let mut preset = Preset::load(name).unwrap();
+        preset.set_all(&[format!("train.optimizer={optimizer}")]).unwrap();
+        let step = synthetic_step(&preset, batch, Some(&target)).unwrap();
+        let options = |fuse| PlanOptions { target: Some(&target), fuse, variant: None };
+        let found = counts(&Plan::new(&step.graph, options(true)).unwrap());
+        let buffers = target.max_storage_buffers >= 27;
+        assert_eq!(found.contains_key("dense_stack_bce"), buffers, "{found:?}");
+        assert_eq!(found.contains_key("dense_update"), buffers, "{found:?}");
+        let again = trained(open, &step, options(true), 12);
+        assert_close(name, &trained(open, &step, options(false), 12), &again);
+        assert_eq!(again, trained(open, &step, options(true), 12), "{name}: not the same bits");
     }
 }

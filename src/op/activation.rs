@@ -61,9 +61,9 @@ impl Activation {
         Self::LeakyRelu { slope: 1.5 },
     ];
 
-    /// Number and coefficient of this activation in the shaders.
-    pub(super) fn constants(self) -> [(&'static str, Constant); 2] {
-        let number = match self {
+    /// Number of this activation in the shaders.
+    pub(super) fn number(self) -> u32 {
+        match self {
             Self::Linear => 0,
             Self::Relu => 1,
             Self::Elu { .. } => 2,
@@ -71,12 +71,17 @@ impl Activation {
             Self::Tanh => 4,
             Self::LeakyRelu { .. } => 5,
             Self::Softplus => 6,
-        };
-        [("ACTIVATION", Constant::U32(number)), ("COEFFICIENT", Constant::F32(self.coefficient().unwrap_or(1.0)))]
+        }
+    }
+
+    /// Number and coefficient of this activation in the shaders.
+    pub(super) fn constants(self) -> [(&'static str, Constant); 2] {
+        let coefficient = self.coefficient().unwrap_or(1.0);
+        [("ACTIVATION", Constant::U32(self.number())), ("COEFFICIENT", Constant::F32(coefficient))]
     }
 
     /// Alpha or slope.
-    fn coefficient(self) -> Option<f32> {
+    pub(super) fn coefficient(self) -> Option<f32> {
         match self {
             Self::Elu { alpha: c } | Self::LeakyRelu { slope: c } => Some(c),
             _ => None,
@@ -108,7 +113,7 @@ impl Activation {
     }
 
     /// Derivative at `x`, given `y = f(x)`; at the kink of a ReLU, leaky ReLU or ELU the one from the left.
-    fn slope(self, y: f64) -> f64 {
+    pub(super) fn slope(self, y: f64) -> f64 {
         match self {
             Self::Linear => 1.0,
             Self::Relu => f64::from(u8::from(y > 0.0)),

@@ -52,6 +52,14 @@ impl TimesSlope {
         product.is_linear().then_some(Self { product, kind: slope.kind })
     }
 
+    /// The activation, where the product is that of a dense layer's upstream and its weights as the layer has them.
+    pub(crate) fn of_dense_input(&self) -> Option<Activation> {
+        match self.product {
+            LinearOp::Matmul(op) if op.transpose_b && !op.transpose_a => Some(self.kind),
+            _ => None,
+        }
+    }
+
     fn slope(&self) -> ActivateBackward {
         ActivateBackward { kind: self.kind }
     }

@@ -4,6 +4,7 @@
 mod losses;
 mod products;
 mod sources;
+mod stacks;
 
 use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
 use crate::kernel::Target;
@@ -34,6 +35,8 @@ pub const FUSIONS: &[Fusion] = &[
     products::BIAS_GRADIENT,
     products::UNPOOLING,
     sources::NOISE,
+    stacks::STACK,
+    stacks::UPDATE,
 ];
 
 /// Ops on their way to a plan.

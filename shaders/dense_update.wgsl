@@ -1,0 +1,201 @@
+// The gradients of up to three dense layers and the update of their weights and biases by an optimiser with two moments, in
+// one launch: dw = x^T dz and db = the sum of dz's rows, neither of them written. Joined with bias_correction.wgsl before and,
+// behind, a rule: update(element, correction).
+//
+// One workgroup of 256: 32 inputs x 32 outputs of one layer, 2 x 2 per invocation, over slices of 32 rows of the batch staged
+// in workgroup memory (2 x 32 x 32 reals = 8 KiB). The bias has the row behind the last input, which is one everywhere.
+//
+// A sum over the batch is one run: for batches small enough that the layers' tiles keep a device busy.
+struct Parameters {
+    rows: u32,
+    inputs_0: u32,
+    inputs_1: u32,
+    inputs_2: u32,
+    outputs_0: u32, // 0 where there are fewer layers
+    outputs_1: u32,
+    outputs_2: u32,
+    beta1: f32,
+    beta2: f32,
+    log_beta1: f32, // natural logarithms, rounded from double precision
+    log_beta2: f32,
+    epsilon: f32,
+}
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+@group(0) @binding(1) var<storage, read> x_0: array<f32>;
+@group(0) @binding(2) var<storage, read> dz_0: array<f32>;
+@group(0) @binding(3) var<storage, read_write> weight_0: array<f32>;
+@group(0) @binding(4) var<storage, read_write> weight_first_0: array<f32>;
+@group(0) @binding(5) var<storage, read_write> weight_second_0: array<f32>;
+@group(0) @binding(6) var<storage, read_write> bias_0: array<f32>;
+@group(0) @binding(7) var<storage, read_write> bias_first_0: array<f32>;
+@group(0) @binding(8) var<storage, read_write> bias_second_0: array<f32>;
+@group(0) @binding(9) var<storage, read> x_1: array<f32>;
+@group(0) @binding(10) var<storage, read> dz_1: array<f32>;
+@group(0) @binding(11) var<storage, read_write> weight_1: array<f32>;
+@group(0) @binding(12) var<storage, read_write> weight_first_1: array<f32>;
+@group(0) @binding(13) var<storage, read_write> weight_second_1: array<f32>;
+@group(0) @binding(14) var<storage, read_write> bias_1: array<f32>;
+@group(0) @binding(15) var<storage, read_write> bias_first_1: array<f32>;
+@group(0) @binding(16) var<storage, read_write> bias_second_1: array<f32>;
+@group(0) @binding(17) var<storage, read> x_2: array<f32>;
+@group(0) @binding(18) var<storage, read> dz_2: array<f32>;
+@group(0) @binding(19) var<storage, read_write> weight_2: array<f32>;
+@group(0) @binding(20) var<storage, read_write> weight_first_2: array<f32>;
+@group(0) @binding(21) var<storage, read_write> weight_second_2: array<f32>;
+@group(0) @binding(22) var<storage, read_write> bias_2: array<f32>;
+@group(0) @binding(23) var<storage, read_write> bias_first_2: array<f32>;
+@group(0) @binding(24) var<storage, read_write> bias_second_2: array<f32>;
+@group(0) @binding(25) var<storage, read> clock: array<u32>;
+@group(0) @binding(26) var<storage, read> learning_rate: array<f32>;
+@group(0) @binding(27) var<storage, read> weights: array<f32>; // Nadam's; the other rules do not read them
+
+// Rows of the batch outermost and 32 inputs or outputs within.
+var<workgroup> tile_x: array<f32, 1024>;
+var<workgroup> tile_dz: array<f32, 1024>;
+
+struct Element {
+    parameter: f32,
+    gradient: f32,
+    first: f32,
+    second: f32,
+}
+
+// Inputs and outputs of a layer.
+fn extents(layer: u32) -> vec2<u32> {
+    switch layer {
+        case 0u: { return vec2<u32>(parameters.inputs_0, parameters.outputs_0); }
+        case 1u: { return vec2<u32>(parameters.inputs_1, parameters.outputs_1); }
+        default: { return vec2<u32>(parameters.inputs_2, parameters.outputs_2); }
+    }
+}
+
+// Tiles of a layer, over the inputs and the bias's row, and over the outputs.
+fn tiles(extent: vec2<u32>) -> vec2<u32> {
+    return select(vec2<u32>(0u), vec2<u32>(extent.x + 32u, extent.y + 31u) / 32u, extent.y > 0u);
+}
+
+fn load_x(layer: u32, at: u32) -> f32 {
+    switch layer {
+        case 0u: { return x_0[at]; }
+        case 1u: { return x_1[at]; }
+        default: { return x_2[at]; }
+    }
+}
+
+fn load_dz(layer: u32, at: u32) -> f32 {
+    switch layer {
+        case 0u: { return dz_0[at]; }
+        case 1u: { return dz_1[at]; }
+        default: { return dz_2[at]; }
+    }
+}
+
+fn weight(layer: u32, at: u32, gradient: f32) -> Element {
+    switch layer {
+        case 0u: { return Element(weight_0[at], gradient, weight_first_0[at], weight_second_0[at]); }
+        case 1u: { return Element(weight_1[at], gradient, weight_first_1[at], weight_second_1[at]); }
+        default: { return Element(weight_2[at], gradient, weight_first_2[at], weight_second_2[at]); }
+    }
+}
+
+fn bias(layer: u32, at: u32, gradient: f32) -> Element {
+    switch layer {
+        case 0u: { return Element(bias_0[at], gradient, bias_first_0[at], bias_second_0[at]); }
+        case 1u: { return Element(bias_1[at], gradient, bias_first_1[at], bias_second_1[at]); }
+        default: { return Element(bias_2[at], gradient, bias_first_2[at], bias_second_2[at]); }
+    }
+}
+
+fn store_weight(layer: u32, at: u32, updated: Element) {
+    switch layer {
+        case 0u: {
+            weight_0[at] = updated.parameter;
+            weight_first_0[at] = updated.first;
+            weight_second_0[at] = updated.second;
+        }
+        case 1u: {
+            weight_1[at] = updated.parameter;
+            weight_first_1[at] = updated.first;
+            weight_second_1[at] = updated.second;
+        }
+        default: {
+            weight_2[at] = updated.parameter;
+            weight_first_2[at] = updated.first;
+            weight_second_2[at] = updated.second;
+        }
+    }
+}
+
+fn store_bias(layer: u32, at: u32, updated: Element) {
+    switch layer {
+        case 0u: {
+            bias_0[at] = updated.parameter;
+            bias_first_0[at] = updated.first;
+            bias_second_0[at] = updated.second;
+        }
+        case 1u: {
+            bias_1[at] = updated.parameter;
+            bias_first_1[at] = updated.first;
+            bias_second_1[at] = updated.second;
+        }
+        default: {
+            bias_2[at] = updated.parameter;
+            bias_first_2[at] = updated.first;
+            bias_second_2[at] = updated.second;
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    // The layer that this workgroup belongs to, and its number among the layer's workgroups; none for a surplus one.
+    var layer = 0u;
+    var number = group.y * groups.x + group.x;
+    var grid = tiles(extents(0u));
+    while (layer < 3u && number >= grid.x * grid.y) {
+        number -= grid.x * grid.y;
+        layer += 1u;
+        grid = tiles(extents(layer));
+    }
+    let extent = select(vec2<u32>(0u), extents(layer), layer < 3u);
+    let first = vec2<u32>(number / max(grid.y, 1u), number % max(grid.y, 1u)) * 32u;
+    let within = vec2<u32>(lane / 16u, lane % 16u) * 2u;
+    let rows = select(0u, parameters.rows, layer < 3u);
+    // By input, then by output.
+    var sums = vec4<f32>(0.0);
+    for (var k0 = 0u; k0 < rows; k0 += 32u) {
+        for (var q = 0u; q < 4u; q++) {
+            let place = lane + q * 256u;
+            let k = k0 + place / 32u;
+            let at = first + place % 32u;
+            var of_x = 0.0;
+            var of_dz = 0.0;
+            if (k < rows) {
+                if (at.x < extent.x) { of_x = load_x(layer, k * extent.x + at.x); }
+                if (at.x == extent.x) { of_x = 1.0; }
+                if (at.y < extent.y) { of_dz = load_dz(layer, k * extent.y + at.y); }
+            }
+            tile_x[place] = of_x;
+            tile_dz[place] = of_dz;
+        }
+        workgroupBarrier(); // the tiles are written
+        for (var k = 0u; k < 32u; k++) {
+            let u = vec2<f32>(tile_x[k * 32u + within.x], tile_x[k * 32u + within.x + 1u]);
+            let v = vec2<f32>(tile_dz[k * 32u + within.y], tile_dz[k * 32u + within.y + 1u]);
+            sums += u.xxyy * v.xyxy;
+        }
+        workgroupBarrier(); // the tiles are read
+    }
+    let correction = vec2<f32>(bias_correction(parameters.log_beta1), bias_correction(parameters.log_beta2));
+    for (var q = 0u; q < 4u; q++) {
+        let row = first.x + within.x + q / 2u;
+        let column = first.y + within.y + q % 2u;
+        if (column >= extent.y) { continue; }
+        if (row < extent.x) {
+            let at = row * extent.y + column;
+            store_weight(layer, at, update(weight(layer, at, sums[q]), correction));
+        }
+        if (row == extent.x) { store_bias(layer, column, update(bias(layer, column, sums[q]), correction)); }
+    }
+}
