@@ -25,6 +25,11 @@ impl Console {
         Self { json, quiet, bars: !quiet && io::stderr().is_terminal(), started }
     }
 
+    /// The same for a part of a command that counts its time for itself, from now on.
+    pub(crate) fn from_now(&self) -> Self {
+        Self { started: Instant::now(), ..*self }
+    }
+
     /// Prints a command's result: the object with `--json`, else the text.
     pub(crate) fn result(&self, object: &impl Serialize, text: impl Display) -> Result<()> {
         let text = if self.json {

@@ -102,10 +102,9 @@ fn rows(flags: &Flags, preset: &mut Preset, console: &Console) -> Result<(Datase
 fn text(report: &Report) -> String {
     let Report { weights, data, noise, metrics, .. } = report;
     let pictures = count(metrics.count as usize, "picture");
-    let mut text = format!("{weights} on {pictures} of {data}, noise {noise}\n");
-    // Writing to a String cannot fail.
-    let _ = finish::write_metrics(&mut text, metrics);
+    let mut text = format!("{weights} on {pictures} of {data}, noise {noise}\n{metrics}");
     if let Some(loss) = report.val_loss {
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "val loss    {loss:.6} (the whole objective, as logged in training)");
     }
     text

@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and what they share.
 
+mod anomaly;
 mod attribute;
 mod bench;
 mod console;
@@ -22,22 +23,25 @@ mod outputs;
 mod pca;
 mod pictures;
 mod presets;
-mod pretraining;
+mod probe;
 mod profile;
 mod profile_kernel;
 mod profile_step;
 mod progress;
+mod report;
 mod run;
-mod search;
 mod sample;
+mod search;
 mod sheets;
 mod summary;
+mod sweep;
 mod tensorboard;
 mod train;
 mod train_flags;
 mod tune;
 mod validate;
 mod vectors;
+mod words;
 
 use clap::{Args, Parser, Subcommand};
 use console::Console;
@@ -106,6 +110,14 @@ enum Command {
     Data(data::Flags),
     /// Exact PCA, the baseline of every autoencoder
     Pca(pca::Flags),
+    /// How well a linear classifier tells labels from codes, beside the same from pixels
+    Probe(probe::Flags),
+    /// Which pictures a run's network restores worst
+    Anomaly(anomaly::Flags),
+    /// Held-out error against the size of the code, of autoencoders and of exact PCA
+    Sweep(sweep::Flags),
+    /// Write the page of a run anew, or set several runs side by side
+    Report(report::Flags),
     /// Training steps per second of the standard workloads, on random pictures
     Bench(bench::Flags),
     /// Where the time of a step goes, launch by launch; how fast a lone WGSL kernel is
@@ -165,6 +177,10 @@ fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
         Command::Import(flags) => import::run(&flags, console).map(done),
         Command::Data(flags) => data::run(&flags, console).map(done),
         Command::Pca(flags) => pca::run(&flags, console).map(done),
+        Command::Probe(flags) => probe::run(&flags, device, console).map(done),
+        Command::Anomaly(flags) => anomaly::run(&flags, device, console).map(done),
+        Command::Sweep(flags) => sweep::run(&flags, device, console),
+        Command::Report(flags) => report::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),
         Command::Profile(flags) => profile::run(&flags, device, console).map(done),
         Command::Tune(flags) => tune::run(&flags, device, console).map(done),

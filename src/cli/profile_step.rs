@@ -7,7 +7,7 @@ use degrain::atomic_file::write_bytes;
 use degrain::kernel::Precision;
 use degrain::plan::Reason;
 use degrain::profile::{Ceilings, ComparedLaunch, StepOptions, StepProfile, duration, profile_graph};
-use degrain::report::{Page, Table, encode_png, roofline};
+use degrain::report::{Block, Figure, Page, Table, encode_png, roofline};
 use degrain::train::{synthetic_encode, synthetic_step};
 use degrain::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -296,23 +296,24 @@ impl Report {
     }
 
     fn page(&self) -> Result<Page> {
-        let picture = |caption: &str, image| Ok((caption.to_owned(), encode_png(&image)?));
+        let picture = |caption: &str, image| -> Result<Block> {
+            Ok(Block::Figure(Figure { caption: caption.to_owned(), png: encode_png(&image)?, narrow: None }))
+        };
         let command = format!(
             "degrain profile {} --batch {} --mode {}",
             self.preset,
             self.batch,
             if self.mode == Mode::Train { "train" } else { "encode" }
         );
-        Ok(Page {
-            title: self.title(),
-            summary: self.summary().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            command,
-            pictures: vec![
-                picture("The step over time", roofline::step_bar(&self.profile)?)?,
-                picture("Roofline: the area of a dot is the launch's share", roofline::roofline(&self.profile)?)?,
-            ],
-            tables: self.tables(usize::MAX),
-        })
+        let facts = self.summary().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut blocks = vec![
+            Block::Facts(facts),
+            Block::Command(command),
+            picture("The step over time", roofline::step_bar(&self.profile)?)?,
+            picture("Roofline: the area of a dot is the launch's share", roofline::roofline(&self.profile)?)?,
+        ];
+        blocks.extend(self.tables(usize::MAX).into_iter().map(Block::Table));
+        Ok(Page { title: self.title(), blocks })
     }
 }
 

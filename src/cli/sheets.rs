@@ -1,14 +1,15 @@
 //! The pictures of a finished run: sheets, the loss curve, and the page that holds them all.
 
-use super::finish::{Finish, RunSummary};
-use super::pretraining::Pretraining;
+use super::finish::Finish;
 use degrain::Result;
 use degrain::atomic_file::write_bytes;
-use degrain::model::{Noise, Summary};
-use degrain::report::{Cell, Curve, Page, Plot, Sheet, Table, encode_png, sheet};
-use degrain::train::row_log::read_rows;
-use degrain::train::run_dir::{METRICS, REPORT, STEPS};
-use degrain::train::{EpochRow, Inference, RunDir, StepRow};
+use degrain::data::Labels;
+use degrain::latent::Pca;
+use degrain::model::Noise;
+use degrain::report::run_record::LOSS;
+use degrain::report::{Cell, RunRecord, Scatter, Sheet, encode_png, sheet};
+use degrain::train::run_dir::REPORT;
+use degrain::train::{Inference, RunDir};
 use image::RgbImage;
 
 /// Held-out pictures on a sheet.
@@ -18,16 +19,16 @@ const CODES: usize = 5;
 /// Standard deviations on the sheet of noise levels.
 const LEVELS: [f64; 3] = [0.01, 0.1, 0.5];
 /// A picture is enlarged to about this many pixels a side.
-const CELL_SIDE: usize = 96;
-/// Size of the loss curve, in pixels.
-const PLOT_SIZE: (u32, u32) = (900, 540);
-/// Most points of the curve by steps.
-const MAX_POINTS: usize = 2000;
+pub(super) const CELL_SIDE: usize = 96;
+
+/// Pictures whose codes are points.
+const POINTS: usize = 2000;
+/// Size of the plane of codes, in pixels.
+const SCATTER_SIZE: (u32, u32) = (900, 640);
 
 /// A picture file of the run.
 pub(super) struct Drawn {
     pub(super) name: &'static str,
-    caption: String,
     pub(super) png: Vec<u8>,
     /// Height and width, in pixels.
     pub(super) size: [u32; 2],
@@ -43,6 +44,7 @@ pub(super) fn draw(inference: &mut Inference, finish: &Finish<'_>, run: &RunDir)
     if noise != Noise::None {
         drawn.push(levels_sheet(inference, finish)?);
     }
+    drawn.extend(latent_scatter(inference, finish)?);
     drawn.iter().try_for_each(|drawn| write_bytes(&run.file(drawn.name), &drawn.png))?;
     Ok(drawn)
 }
@@ -79,11 +81,7 @@ fn restored_sheet(inference: &mut Inference, finish: &Finish<'_>, noise: Noise) 
         rows.push(("noisy".to_owned(), cells(finish, &seen.noisy)?));
     }
     rows.push(("restored".to_owned(), cells(finish, &seen.restored)?));
-    let caption = match noise {
-        Noise::None => "Pictures and what the network makes of them".to_owned(),
-        noise => format!("Pictures, the same with noise ({noise}), and what the network makes of the noisy ones"),
-    };
-    drawn("denoised.png", caption, finish, rows)
+    drawn("denoised.png", finish, rows)
 }
 
 fn codes_sheet(inference: &mut Inference, finish: &Finish<'_>) -> Result<Drawn> {
@@ -95,7 +93,7 @@ fn codes_sheet(inference: &mut Inference, finish: &Finish<'_>) -> Result<Drawn> 
         ("code".to_owned(), codes),
         ("reconstruction".to_owned(), cells(finish, &seen.restored)?),
     ];
-    drawn("codes.png", format!("Pictures, their codes of {} values, and back", finish.preset.model.code), finish, rows)
+    drawn("codes.png", finish, rows)
 }
 
 fn levels_sheet(inference: &mut Inference, finish: &Finish<'_>) -> Result<Drawn> {
@@ -109,12 +107,38 @@ fn levels_sheet(inference: &mut Inference, finish: &Finish<'_>) -> Result<Drawn>
         rows.push((format!("sigma {sigma}"), cells(finish, &seen.noisy)?));
         rows.push(("restored".to_owned(), cells(finish, &seen.restored)?));
     }
-    drawn(
-        "noise_levels.png",
-        "Gaussian noise of other sizes, and what the network makes of it".to_owned(),
-        finish,
-        rows,
-    )
+    drawn("noise_levels.png", finish, rows)
+}
+
+/// The codes of held-out pictures as points in the plane, coloured by label: the code itself where it has two values, else
+/// the two principal components. None where that is no plane: fewer than three pictures, or codes of one value.
+fn latent_scatter(inference: &mut Inference, finish: &Finish<'_>) -> Result<Option<Drawn>> {
+    let (rows, dim) = (chosen_rows(finish, POINTS), inference.code_len());
+    if rows.len() < 3 || dim < 2 {
+        return Ok(None);
+    }
+    let mut codes = Vec::with_capacity(rows.len() * dim);
+    inference.encode_rows(finish.data, &rows, &mut |more| {
+        codes.extend_from_slice(more);
+        Ok(())
+    })?;
+    let kind = if dim == 2 { "code" } else { "principal component" };
+    let plane = if dim == 2 { codes } else { Pca::fit(&codes, rows.len(), dim, 2)?.project(&codes)? };
+    let labels = finish.data.labels.as_ref().map(|labels| Labels {
+        names: labels.names.clone(),
+        ids: rows.iter().filter_map(|&row| labels.ids.get(row as usize)).copied().collect(),
+    });
+    let scatter = Scatter {
+        title: format!("Codes of {} pictures", rows.len()),
+        axes: [1, 2].map(|number| format!("{kind} {number}")),
+        points: plane
+            .chunks_exact(2)
+            .filter_map(|xy| Some([f64::from(*xy.first()?), f64::from(*xy.last()?)]))
+            .collect(),
+        labels,
+    };
+    let image = scatter.draw(SCATTER_SIZE.0, SCATTER_SIZE.1)?;
+    Ok(Some(Drawn { name: "latent.png", png: encode_png(&image)?, size: [image.height(), image.width()] }))
 }
 
 fn cells(finish: &Finish<'_>, pictures: &[Vec<f32>]) -> Result<Vec<Cell>> {
@@ -126,91 +150,20 @@ fn picture(values: &[f32], shape: [usize; 3], low: f32) -> Result<RgbImage> {
     sheet::picture(values, shape, (low, low + 1.0))
 }
 
-fn drawn(name: &'static str, caption: String, finish: &Finish<'_>, rows: Vec<(String, Vec<Cell>)>) -> Result<Drawn> {
+fn drawn(name: &'static str, finish: &Finish<'_>, rows: Vec<(String, Vec<Cell>)>) -> Result<Drawn> {
     let [height, width, _] = finish.data.shape;
     let scale = (CELL_SIDE / height.max(width).max(1)).max(1) as u32;
     let (row_titles, rows) = rows.into_iter().unzip();
     let sheet = Sheet { column_titles: Vec::new(), row_titles, rows, scale };
     let image = sheet.draw()?;
-    Ok(Drawn { name, caption, png: encode_png(&image)?, size: [image.height(), image.width()] })
+    Ok(Drawn { name, png: encode_png(&image)?, size: [image.height(), image.width()] })
 }
 
 /// Writes `loss.png` and `report.html`.
 ///
 /// # Errors
-/// A file that cannot be read or written.
-pub(super) fn write_report(summary: &RunSummary, finish: &Finish<'_>, sheets: Vec<Drawn>, run: &RunDir) -> Result<()> {
-    let epochs: Vec<EpochRow> = read_rows(&run.file(METRICS))?;
-    let png = encode_png(&loss_plot(summary, finish, &epochs, run)?.draw(PLOT_SIZE.0, PLOT_SIZE.1)?)?;
-    write_bytes(&run.file("loss.png"), &png)?;
-    let pictures = sheets.into_iter().map(|sheet| (sheet.caption, sheet.png));
-    let pretraining = summary.pretraining.as_ref().map(Pretraining::table);
-    let page = Page {
-        title: format!("degrain: {}", finish.preset.name),
-        summary: summary.lines(),
-        command: summary.command.clone(),
-        pictures: pictures.chain([("The loss".to_owned(), png)]).collect(),
-        tables: [layer_table(finish)?, epoch_table(&epochs)].into_iter().chain(pretraining).collect(),
-    };
-    page.write(run.file(REPORT))
-}
-
-/// By epochs, or by steps while there are too few of them for a line.
-fn loss_plot(summary: &RunSummary, finish: &Finish<'_>, epochs: &[EpochRow], run: &RunDir) -> Result<Plot> {
-    // Beside a loss on noisy inputs the error of a PCA on clean ones would mislead.
-    let comparable =
-        finish.preset.train.inference_noise() == Noise::None && finish.preset.train.loss == degrain::model::Loss::Mse;
-    let pca = summary.pca_mse.filter(|_| comparable);
-    let baseline = pca.map(|mse| (format!("exact PCA, code of {}", finish.preset.model.code), mse));
-    if epochs.len() > 1 {
-        let train: Vec<f64> = epochs.iter().map(|row| row.train_loss).collect();
-        let validation: Vec<f64> = epochs.iter().filter_map(|row| row.val_loss).collect();
-        return Ok(Plot::losses(&train, &validation, baseline));
-    }
-    let steps: Vec<StepRow> = read_rows(&run.file(STEPS))?;
-    let every = steps.len().div_ceil(MAX_POINTS).max(1);
-    let points = steps.iter().step_by(every).map(|row| (row.step as f64, f64::from(row.loss))).collect();
-    Ok(Plot {
-        title: "Loss".to_owned(),
-        x_label: "step".to_owned(),
-        y_label: "loss of the batch".to_owned(),
-        curves: vec![Curve { label: "train".to_owned(), points }],
-        baseline,
-    })
-}
-
-fn layer_table(finish: &Finish<'_>) -> Result<Table> {
-    let summary = Summary::of(finish.preset)?;
-    let row = |layer: &degrain::model::summary::LayerRow| {
-        let output: Vec<String> = layer.output.iter().map(usize::to_string).collect();
-        vec![
-            format!("{}.{}", layer.side, layer.name),
-            layer.kind.to_owned(),
-            layer.activation.clone().unwrap_or_default(),
-            output.join(" × "),
-            layer.params.to_string(),
-        ]
-    };
-    Ok(Table {
-        title: format!("Layers ({} parameters)", summary.total_params),
-        header: ["layer", "type", "activation", "output", "parameters"].map(str::to_owned).to_vec(),
-        rows: summary.layers.iter().map(row).collect(),
-    })
-}
-
-fn epoch_table(epochs: &[EpochRow]) -> Table {
-    let row = |row: &EpochRow| {
-        vec![
-            row.epoch.to_string(),
-            format!("{:.6}", row.train_loss),
-            row.val_loss.map(|loss| format!("{loss:.6}")).unwrap_or_default(),
-            format!("{:.1}", row.seconds),
-            format!("{:.0}", row.images_per_second),
-        ]
-    };
-    Table {
-        title: "Epochs".to_owned(),
-        header: ["epoch", "train loss", "validation loss", "seconds", "images/s"].map(str::to_owned).to_vec(),
-        rows: epochs.iter().map(row).collect(),
-    }
+/// A file that cannot be written.
+pub(super) fn write_report(record: &RunRecord) -> Result<()> {
+    write_bytes(&record.path.join(LOSS), &record.loss_png()?)?;
+    record.page()?.write(record.path.join(REPORT))
 }

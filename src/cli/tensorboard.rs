@@ -1,9 +1,8 @@
 //! `train --tensorboard`: what training tells, as event files in the folder of the run.
 
 use super::console::Console;
-use super::finish::RunSummary;
 use super::sheets::Drawn;
-use degrain::report::EventWriter;
+use degrain::report::{EventWriter, RunSummary};
 use degrain::train::{EpochRow, Event};
 use degrain::{Error, Result};
 use std::fs::File;

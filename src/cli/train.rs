@@ -8,10 +8,11 @@ use super::progress::Progress;
 use super::run::read_config;
 use super::tensorboard::TensorBoard;
 use super::train_flags::Flags;
-use super::{device, pictures};
+use super::{device, pictures, words};
 use degrain::atomic_file::write_bytes;
 use degrain::data::{Dataset, Split};
 use degrain::model::Preset;
+use degrain::report::RunSummary;
 use degrain::report::tensorboard::has_event_files;
 use degrain::session::Session;
 use degrain::train::run_dir::{CONFIG, LAST, STATE, STEPS, SUMMARY};
@@ -44,13 +45,9 @@ fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
         Some(folder) => RunDir::create(folder)?,
         None => RunDir::create_numbered(Path::new(RUNS), &preset.name)?,
     };
-    tell(&run, session.device(), console);
-    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: Guard::new()? };
-    let Some(Begun { session, options, seconds_to_first_step }) = task.pretrained(session, &run)? else {
-        return Ok(Ending::Interrupted);
-    };
-    let trainer = Trainer::start(&preset, &data, &split, session, run, &options)?;
-    task.train(trainer, seconds_to_first_step)
+    let (guard, command) = (Guard::new()?, words::own());
+    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: &guard, command };
+    task.told(task.complete(session, run)?)
 }
 
 fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
@@ -68,10 +65,13 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
     tell(&run, session.device(), console);
     let (config, summary) = (run.file(CONFIG), run.file(SUMMARY));
-    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: Guard::new()? };
-    let Some(Begun { session, options, seconds_to_first_step }) = task.pretrained(session, &run)? else {
-        return Ok(Ending::Interrupted);
+    let (guard, command) = (Guard::new()?, repeating(path, device));
+    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: &guard, command };
+    let begun = match task.pretrained(session, &run)? {
+        Pretraining::Done(begun) => begun,
+        Pretraining::Interrupted(summary) => return task.told((Ending::Interrupted, *summary)),
     };
+    let Begun { session, options, seconds_to_first_step } = begun;
     let trainer = Trainer::resume(&preset, &data, &split, session, run, &options)?;
     if trainer.is_finished() && summary.is_file() {
         return tell_finished(&trainer.into_parts().1, console);
@@ -83,7 +83,15 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
             fs::remove_file(&summary).map_err(Error::io(&summary, "remove"))?;
         }
     }
-    task.train(trainer, seconds_to_first_step)
+    task.told(task.train(trainer, seconds_to_first_step)?)
+}
+
+/// The command line that repeats a run whose own was not given at once: its settings are in its folder.
+pub(super) fn repeating(run: &Path, device: &str) -> String {
+    let config = run.join(CONFIG).display().to_string();
+    let train = ["degrain", "train", config.as_str()];
+    let on = ["--device", device];
+    words::line(&[&train[..], if device::is_auto(device) { &[] } else { &on }].concat())
 }
 
 /// Going on with weights that were imported would begin anew and replace them.
@@ -126,13 +134,22 @@ fn tell(run: &RunDir, device: &str, console: &Console) {
 }
 
 /// Everything that a training run is put together from.
-struct Task<'a> {
-    preset: &'a Preset,
-    data: &'a Dataset,
-    split: &'a Split,
-    flags: &'a Flags,
-    console: &'a Console,
-    guard: Guard,
+pub(super) struct Task<'a> {
+    pub(super) preset: &'a Preset,
+    pub(super) data: &'a Dataset,
+    pub(super) split: &'a Split,
+    pub(super) flags: &'a Flags,
+    pub(super) console: &'a Console,
+    pub(super) guard: &'a Guard,
+    /// The command line that repeats the run.
+    pub(super) command: String,
+}
+
+/// How pre-training ended.
+enum Pretraining {
+    Done(Begun),
+    /// The user stopped it.
+    Interrupted(Box<RunSummary>),
 }
 
 /// What the trainer of a run is made of, after its pre-training.
@@ -143,15 +160,29 @@ struct Begun {
 }
 
 impl Task<'_> {
-    /// Does or finishes the pre-training that the preset asks for and that the run has not left behind; none where the
-    /// user stopped it, which is then told.
-    fn pretrained(&self, session: Session, run: &RunDir) -> Result<Option<Begun>> {
-        let Self { preset, data, split, flags, console, ref guard } = *self;
+    /// Trains in a folder that is new or holds a part of this run, from there to the end or until the user stops it.
+    ///
+    /// # Errors
+    /// A device or file that fails, or training that cannot go on; what was saved stays.
+    pub(super) fn complete(&self, session: Session, run: RunDir) -> Result<(Ending, RunSummary)> {
+        tell(&run, session.device(), self.console);
+        let begun = match self.pretrained(session, &run)? {
+            Pretraining::Done(begun) => begun,
+            Pretraining::Interrupted(summary) => return Ok((Ending::Interrupted, *summary)),
+        };
+        let Begun { session, options, seconds_to_first_step } = begun;
+        let trainer = Trainer::resume(self.preset, self.data, self.split, session, run, &options)?;
+        self.train(trainer, seconds_to_first_step)
+    }
+
+    /// Does or finishes the pre-training that the preset asks for and that the run has not left behind.
+    fn pretrained(&self, session: Session, run: &RunDir) -> Result<Pretraining> {
+        let Self { preset, data, split, flags, console, guard, .. } = *self;
         let init = flags.init.as_deref().map(Weights::read).transpose()?;
         let mut options =
             TrainOptions { init, log_every: flags.log_every.unwrap_or(LOG_EVERY), device_memory: flags.device_memory };
         if preset.train.pretrain_epochs == 0 || run.file(STATE).is_file() {
-            return Ok(Some(Begun { session, options, seconds_to_first_step: None }));
+            return Ok(Pretraining::Done(Begun { session, options, seconds_to_first_step: None }));
         }
         let mut nowhere = None;
         let mut progress = Progress::new(console, guard, flags.log_every.is_some(), &mut nowhere);
@@ -159,16 +190,17 @@ impl Task<'_> {
         progress.end();
         let (Pretrained { session, weights }, seconds_to_first_step) = (done?, progress.seconds_to_first_step);
         if weights.is_none() {
-            self.interrupted(&stopped_before_its_first_step(&session), seconds_to_first_step, &session, run)?;
-            return Ok(None);
+            let outcome = stopped_before_its_first_step(&session);
+            let summary = self.finish(&outcome, seconds_to_first_step).interrupted(&session, run)?;
+            return Ok(Pretraining::Interrupted(Box::new(summary)));
         }
         console.note("fine-tuning all layers");
         options.init = weights;
-        Ok(Some(Begun { session, options, seconds_to_first_step }))
+        Ok(Pretraining::Done(Begun { session, options, seconds_to_first_step }))
     }
 
-    fn train(&self, mut trainer: Trainer, seconds_to_first_step: Option<f64>) -> Result<Ending> {
-        let Self { preset, flags, console, ref guard, .. } = *self;
+    fn train(&self, mut trainer: Trainer, seconds_to_first_step: Option<f64>) -> Result<(Ending, RunSummary)> {
+        let Self { preset, flags, console, guard, .. } = *self;
         if trainer.is_finished() {
             console.note("this run is finished");
         } else if trainer.streams() {
@@ -182,38 +214,30 @@ impl Task<'_> {
         progress.end();
         let (outcome, seconds_to_first_step) = (outcome?, seconds_to_first_step.or(progress.seconds_to_first_step));
         let (session, run) = trainer.into_parts();
+        let finish = self.finish(&outcome, seconds_to_first_step);
         match outcome.ending {
-            train::Ending::Interrupted => self.interrupted(&outcome, seconds_to_first_step, &session, &run),
+            train::Ending::Interrupted => Ok((Ending::Interrupted, finish.interrupted(&session, &run)?)),
             train::Ending::Finished | train::Ending::EarlyStopped => {
-                let summary = finish::finish(
-                    &self.finish(&outcome, seconds_to_first_step),
-                    session,
-                    &run,
-                    &mut tensorboard,
-                    console,
-                )?;
-                console.result(&summary, &summary)?;
-                Ok(Ending::Done)
+                let summary = finish::finish(&finish, session, &run, &mut tensorboard, console)?;
+                Ok((Ending::Done, summary))
             }
         }
     }
 
-    fn finish<'a>(&'a self, outcome: &'a Outcome, seconds_to_first_step: Option<f64>) -> Finish<'a> {
-        let Self { preset, data, split, flags, .. } = *self;
-        Finish { preset, data, split, outcome, seconds_to_first_step, pca: !flags.no_pca }
+    /// Prints how a run ended.
+    fn told(&self, (ending, summary): (Ending, RunSummary)) -> Result<Ending> {
+        self.console.result(&summary, &summary)?;
+        if ending == Ending::Interrupted {
+            let words = words::line(&["degrain", "train", "--resume", &summary.run]);
+            self.console.note(format_args!("go on with: {words}"));
+        }
+        Ok(ending)
     }
 
-    fn interrupted(
-        &self,
-        outcome: &Outcome,
-        seconds_to_first_step: Option<f64>,
-        session: &Session,
-        run: &RunDir,
-    ) -> Result<Ending> {
-        let summary = self.finish(outcome, seconds_to_first_step).interrupted(session, run)?;
-        self.console.result(&summary, &summary)?;
-        self.console.note(format_args!("go on with: degrain train --resume {}", run.path().display()));
-        Ok(Ending::Interrupted)
+    fn finish<'a>(&'a self, outcome: &'a Outcome, seconds_to_first_step: Option<f64>) -> Finish<'a> {
+        let Self { preset, data, split, flags, .. } = *self;
+        let command = self.command.clone();
+        Finish { preset, data, split, outcome, seconds_to_first_step, pca: !flags.no_pca, command }
     }
 }
 

@@ -8,32 +8,32 @@ use degrain::{Error, Result};
 use std::path::PathBuf;
 
 /// Flags of `degrain train`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(super) struct Flags {
     /// A preset's name or a preset file [default: emoji-denoise]
     #[arg(value_name = "PRESET|FILE.toml")]
     pub(super) preset: Option<String>,
     /// Folder, archive (.tar, .tgz, .zip), picture, .npy, .npz, IDX or bundled:emoji|quickdraw; may be repeated
     #[arg(long, value_name = "D")]
-    data: Vec<String>,
+    pub(super) data: Vec<String>,
     /// Labels of the pictures: path,label (CSV), one a line, .npy, IDX, or lfw_attributes.txt
     #[arg(long, value_name = "F")]
-    labels: Option<String>,
+    pub(super) labels: Option<String>,
     /// Label by the sign of this attribute in the file of --labels
     #[arg(long, value_name = "NAME")]
-    attribute: Option<String>,
+    pub(super) attribute: Option<String>,
     /// Use only the pictures with these labels, such as 0,5; '' for all
     #[arg(long, value_name = "LABEL,...", value_delimiter = ',')]
-    keep_labels: Vec<String>,
+    pub(super) keep_labels: Vec<String>,
     /// Use only the first N pictures
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     /// Fraction of the pictures that is held out for validation and test
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
-    val: Option<f64>,
+    pub(super) val: Option<f64>,
     /// Which pictures are held out
     #[arg(long, value_parser = PossibleValuesParser::new(["seeded", "last"]))]
-    split: Option<String>,
+    pub(super) split: Option<String>,
     /// Folder of the run [default: runs/PRESET-N]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
@@ -45,43 +45,43 @@ pub(super) struct Flags {
     pub(super) init: Option<PathBuf>,
     /// Passes over the training pictures
     #[arg(long, value_name = "N")]
-    epochs: Option<u64>,
+    pub(super) epochs: Option<u64>,
     /// End after N steps in all
     #[arg(long, value_name = "N")]
-    steps: Option<u64>,
+    pub(super) steps: Option<u64>,
     /// Pictures per step
     #[arg(long, value_name = "N")]
-    batch: Option<usize>,
+    pub(super) batch: Option<usize>,
     /// Learning rate
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    lr: Option<f64>,
+    pub(super) lr: Option<f64>,
     /// Rule that updates the parameters
     #[arg(long, value_parser = PossibleValuesParser::new(["adam", "adamax", "nadam", "rmsprop", "sgd"]))]
-    optimizer: Option<String>,
+    pub(super) optimizer: Option<String>,
     /// Noise on the inputs: none, gaussian:SIGMA, mask:SHARE, salt-pepper:SHARE or rect:PIXELS
     #[arg(long)]
-    noise: Option<Noise>,
+    pub(super) noise: Option<Noise>,
     /// What products are computed of; f16 pays on devices with matrix units
     #[arg(long, value_parser = PossibleValuesParser::new(["f32", "f16"]))]
-    precision: Option<String>,
+    pub(super) precision: Option<String>,
     /// Values in a code
     #[arg(long, value_name = "N")]
-    code: Option<usize>,
+    pub(super) code: Option<usize>,
     /// Seed of everything random
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     /// Stop after N epochs without a better validation loss
     #[arg(long, value_name = "N")]
-    patience: Option<u64>,
+    pub(super) patience: Option<u64>,
     /// A validation loss is better if it is smaller by more than this
     #[arg(long, value_name = "D", allow_negative_numbers = true)]
-    min_delta: Option<f64>,
+    pub(super) min_delta: Option<f64>,
     /// Take the pictures in file order, in every epoch
     #[arg(long)]
-    no_shuffle: bool,
+    pub(super) no_shuffle: bool,
     /// Leave out the last, short batch of an epoch
     #[arg(long)]
-    drop_last: bool,
+    pub(super) drop_last: bool,
     /// Log the loss every N steps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) log_every: Option<u64>,
@@ -99,7 +99,7 @@ pub(super) struct Flags {
     pub(super) no_pca: bool,
     /// Change any setting of the preset, such as train.beta1=0.95
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    pub(super) settings: Vec<String>,
 }
 
 /// A flag that was given, and the setting that it stands for.

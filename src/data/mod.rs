@@ -71,7 +71,7 @@ pub use photos::{Photo, Photos};
 pub use probe::{Probe, probe};
 pub use quickdraw::bundled_quickdraw;
 pub use source::{Progress, open};
-pub use split::{Split, SplitKind, split};
+pub use split::{Split, SplitKind, split, stratified_split};
 pub use target::{Patches, Target};
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Which samples train and which are held out.
 
+use super::Labels;
 use crate::error::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How the held-out samples are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,45 @@ pub fn split(n: usize, groups: Option<&[u32]>, fraction: f64, kind: SplitKind) -
         let why = if groups.is_some() { " (pictures of one group stay together)" } else { "" };
         return fail(format!("{fraction} of {n} pictures leaves nothing to {left}{why}"));
     }
+    Ok(Split { train, held_out })
+}
+
+/// Splits label by label, so that of each the same `fraction` is held out, rounded up; at random, the same for the same
+/// seed on every machine. A label of one picture only trains. With `groups` (one number per sample) whole groups move, under
+/// the label of their first sample.
+///
+/// # Errors
+/// A fraction that is not inside (0, 1), groups of another length, or labels that leave nothing to train on or to hold out.
+pub fn stratified_split(labels: &Labels, groups: Option<&[u32]>, fraction: f64, seed: u64) -> Result<Split> {
+    let fail = |problem: String| Err(Error::setting("--val", problem));
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return fail(format!("wanted a fraction above 0 and less than 1, got {fraction}"));
+    }
+    let n = labels.ids.len();
+    if let Some(groups) = groups.filter(|groups| groups.len() != n) {
+        return fail(format!("{} group numbers for {n} samples", groups.len()));
+    }
+    let mut first: HashMap<u32, u32> = HashMap::new();
+    let mut strata: BTreeMap<u32, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+    for (row, &id) in (0_u32..).zip(&labels.ids) {
+        let group = groups.and_then(|groups| groups.get(row as usize)).copied().unwrap_or(row);
+        let (rows, units) = strata.entry(*first.entry(group).or_insert(id)).or_default();
+        rows.push(row);
+        units.push(group);
+    }
+    let (mut train, mut held_out) = (Vec::new(), Vec::new());
+    for (rows, units) in strata.into_values() {
+        let wanted =
+            if rows.len() < 2 { 0 } else { rows.len() - (rows.len() as f64 * (1.0 - fraction)).floor() as usize };
+        for (row, is_held_out) in rows.into_iter().zip(hold_out_groups(&units, wanted, seed)) {
+            if is_held_out { held_out.push(row) } else { train.push(row) }
+        }
+    }
+    if train.is_empty() || held_out.is_empty() {
+        return fail(format!("{fraction} of each label of {n} pictures leaves nothing to train on or to hold out"));
+    }
+    train.sort_unstable();
+    held_out.sort_unstable();
     Ok(Split { train, held_out })
 }
 
@@ -154,6 +194,39 @@ mod tests {
         let fours: Vec<u32> = (0..12).map(|i| i / 4).collect();
         assert_eq!(split(12, Some(&fours), 0.25, SplitKind::Seeded(3)).unwrap().held_out.len(), 4);
         assert!(split(12, Some(&fours), 0.05, SplitKind::Seeded(3)).is_err());
+    }
+
+    #[test]
+    fn each_label_is_split_alike() {
+        let names: Vec<&str> = (0..130)
+            .map(|i| {
+                if i < 100 {
+                    "a"
+                } else if i < 129 {
+                    "b"
+                } else {
+                    "alone"
+                }
+            })
+            .collect();
+        let labels = Labels::from_names(&names);
+        let one = stratified_split(&labels, None, 0.2, 5).unwrap();
+        assert!(is_partition(&one, 130));
+        let held_out = |from: u32, to: u32| one.held_out.iter().filter(|&&row| (from..to).contains(&row)).count();
+        assert_eq!((held_out(0, 100), held_out(100, 129), held_out(129, 130)), (20, 6, 0));
+        assert_eq!(one, stratified_split(&labels, None, 0.2, 5).unwrap());
+        assert_ne!(one, stratified_split(&labels, None, 0.2, 6).unwrap());
+        let groups: Vec<u32> = (0..130).map(|i| i / 4).collect();
+        let grouped = stratified_split(&labels, Some(&groups), 0.2, 5).unwrap();
+        assert!(is_partition(&grouped, 130));
+        let of = |rows: &[u32]| rows.iter().map(|&row| groups[row as usize]).collect::<std::collections::BTreeSet<_>>();
+        assert!(of(&grouped.train).is_disjoint(&of(&grouped.held_out)));
+        for fraction in [0.0, 1.0, -0.5, f64::NAN] {
+            assert!(stratified_split(&labels, None, fraction, 1).is_err(), "{fraction}");
+        }
+        assert!(stratified_split(&labels, Some(&[1]), 0.5, 1).is_err());
+        let alone = Labels::from_names(&["a", "b"]);
+        assert!(stratified_split(&alone, None, 0.5, 1).unwrap_err().to_string().contains("leaves nothing"));
     }
 
     #[test]

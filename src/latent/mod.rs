@@ -1,22 +1,30 @@
-//! What lies behind a code: codes as arrays, their nearest neighbours, the linear baseline that every autoencoder has to
-//! beat, the ways between codes and to new ones, and codes in the plane.
+//! What lies behind a code: codes as arrays, their nearest neighbours, how well labels can be told from them, which pictures
+//! they do not fit, the ways between codes and to new ones, codes in the plane, and the linear baseline that every
+//! autoencoder has to beat.
 
+pub mod anomaly;
 pub mod attribute;
+pub mod baseline;
 pub mod codes;
 mod eigen;
 pub mod gaussian;
+mod logistic;
 pub mod manifold;
 pub mod morph;
 pub mod pca;
-pub mod search;
+pub mod probe;
 pub mod projection;
+pub mod search;
 pub mod tsne;
 
+pub use anomaly::{auroc, reconstruction_errors};
 pub use attribute::AttributeVector;
+pub use baseline::pca_errors;
 pub use codes::Codes;
 pub use gaussian::Gaussian;
 pub use manifold::Manifold;
 pub use morph::Interpolation;
 pub use pca::Pca;
+pub use probe::{ClassScore, Classified, LinearProbe};
 pub use projection::Projection;
 pub use tsne::Tsne;

@@ -6,20 +6,44 @@ use super::png;
 use crate::error::Result;
 
 const STYLE: &str = include_str!("page.css");
+/// Characters from which on a cell of a table is broken into lines.
+const LONG: usize = 36;
 
-/// What the page shows, top down. Any text may stand anywhere: all of it is escaped.
+/// What the page shows. Any text may stand anywhere: all of it is escaped.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// In the window's title and the heading.
     pub title: String,
+    /// Top down.
+    pub blocks: Vec<Block>,
+}
+
+/// A part of a page.
+#[derive(Clone, Debug)]
+pub enum Block {
     /// Name and value: device, epochs, times, test error, …
-    pub summary: Vec<(String, String)>,
-    /// The command line that repeats the run; nothing is shown where it is empty.
-    pub command: String,
-    /// Caption, and the bytes of a PNG file.
-    pub pictures: Vec<(String, Vec<u8>)>,
+    Facts(Vec<(String, String)>),
+    /// The command line that repeats what the page shows; nothing is shown where it is empty.
+    Command(String),
+    /// A picture over the whole width.
+    Figure(Figure),
+    /// Pictures side by side as far as there is room for them, under a title.
+    Beside(String, Vec<Figure>),
     /// Layers, epochs, …
-    pub tables: Vec<Table>,
+    Table(Table),
+    /// A table whose rows compare columns of words and numbers: all but the first column stand at the right.
+    Comparison(Table),
+}
+
+/// A picture with its caption.
+#[derive(Clone, Debug, Default)]
+pub struct Figure {
+    /// Under the picture, and in its place where there are no pictures.
+    pub caption: String,
+    /// The bytes of a PNG file.
+    pub png: Vec<u8>,
+    /// The same for a narrow screen, where the other would be too small to read.
+    pub narrow: Option<Vec<u8>>,
 }
 
 /// A table of a page.
@@ -44,24 +68,7 @@ impl Page {
              content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
              <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
         );
-        if !self.summary.is_empty() {
-            html.push_str("<dl>\n");
-            for (name, value) in &self.summary {
-                html.push_str(&format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value)));
-            }
-            html.push_str("</dl>\n");
-        }
-        if !self.command.is_empty() {
-            html.push_str(&format!("<h2>To repeat it</h2>\n<pre><code>{}</code></pre>\n", in_words(&self.command)));
-        }
-        for (caption, bytes) in &self.pictures {
-            let (caption, data) = (escape(caption), base64(bytes));
-            html.push_str(&format!(
-                "<figure>\n<img alt=\"{caption}\" src=\"data:image/png;base64,{data}\">\n\
-                 <figcaption>{caption}</figcaption>\n</figure>\n"
-            ));
-        }
-        self.tables.iter().for_each(|table| table.render(&mut html));
+        self.blocks.iter().for_each(|block| block.render(&mut html));
         html.push_str("</main>\n</body>\n</html>\n");
         html
     }
@@ -75,9 +82,66 @@ impl Page {
     }
 }
 
-impl Table {
+impl Block {
     fn render(&self, html: &mut String) {
-        html.push_str(&format!("<h2>{}</h2>\n<div class=\"wide\">\n<table>\n", escape(&self.title)));
+        match self {
+            Self::Facts(facts) if facts.is_empty() => {}
+            Self::Facts(facts) => {
+                html.push_str("<dl>\n");
+                for (name, value) in facts {
+                    html.push_str(&format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(value)));
+                }
+                html.push_str("</dl>\n");
+            }
+            Self::Command(command) if command.is_empty() => {}
+            Self::Command(command) => {
+                html.push_str(&format!("<h2>To repeat it</h2>\n<pre><code>{}</code></pre>\n", in_words(command)));
+            }
+            Self::Figure(figure) => figure.render(html),
+            Self::Beside(title, figures) => {
+                html.push_str(&format!("<h2>{}</h2>\n<div class=\"beside\">\n", escape(title)));
+                figures.iter().for_each(|figure| figure.render(html));
+                html.push_str("</div>\n");
+            }
+            Self::Table(table) => table.render("", html),
+            Self::Comparison(table) => table.render(" class=\"comparison\"", html),
+        }
+    }
+}
+
+impl Figure {
+    fn render(&self, html: &mut String) {
+        let caption = escape(&self.caption);
+        html.push_str("<figure>\n<div class=\"wide\"><picture>\n");
+        if let Some(narrow) = &self.narrow {
+            let (size, data) = (size(narrow), base64(narrow));
+            html.push_str(&format!(
+                "<source media=\"(max-width: 40rem)\" srcset=\"data:image/png;base64,{data}\"{size}>\n"
+            ));
+        }
+        // A picture that has no narrow form keeps a size at which it can be read, and scrolls.
+        let class = if self.narrow.is_some() { "fits" } else { "scrolls" };
+        let (size, data) = (size(&self.png), base64(&self.png));
+        html.push_str(&format!(
+            "<img class=\"{class}\" alt=\"{caption}\"{size} src=\"data:image/png;base64,{data}\">\n\
+             </picture></div>\n<figcaption>{caption}</figcaption>\n</figure>\n"
+        ));
+    }
+}
+
+/// Width and height of a PNG file as attributes, so that the page does not move while it is drawn.
+fn size(png: &[u8]) -> String {
+    let number = |at: usize| png.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    // Signature, length and name of the header chunk take 16 bytes.
+    match (number(16), number(20)) {
+        (Some(width), Some(height)) => format!(" width=\"{width}\" height=\"{height}\""),
+        _ => String::new(),
+    }
+}
+
+impl Table {
+    fn render(&self, class: &str, html: &mut String) {
+        html.push_str(&format!("<h2>{}</h2>\n<div class=\"wide\">\n<table{class}>\n", escape(&self.title)));
         if !self.header.is_empty() {
             html.push_str("<thead><tr>");
             for (column, title) in self.header.iter().enumerate() {
@@ -90,7 +154,11 @@ impl Table {
         for row in &self.rows {
             html.push_str("<tr>");
             for cell in row {
-                let class = if is_number(cell) { " class=\"number\"" } else { "" };
+                let class = match cell {
+                    cell if is_number(cell) => " class=\"number\"",
+                    cell if cell.chars().count() > LONG => " class=\"long\"",
+                    _ => "",
+                };
                 html.push_str(&format!("<td{class}>{}</td>", escape(cell)));
             }
             html.push_str("</tr>\n");
@@ -176,19 +244,25 @@ mod tests {
     fn all_text_is_escaped() {
         let evil = "<script>alert(\"x\" & 'y')</script>\u{0}";
         let text = || evil.to_owned();
+        let figure = || Figure { caption: text(), png: b"png".to_vec(), narrow: Some(b"narrow".to_vec()) };
         let page = Page {
             title: text(),
-            summary: vec![(text(), text())],
-            command: text(),
-            pictures: vec![(text(), b"png".to_vec())],
-            tables: vec![Table { title: text(), header: vec![text()], rows: vec![vec![text()]] }],
+            blocks: vec![
+                Block::Facts(vec![(text(), text())]),
+                Block::Command(text()),
+                Block::Figure(figure()),
+                Block::Beside(text(), vec![figure()]),
+                Block::Table(Table { title: text(), header: vec![text()], rows: vec![vec![text()]] }),
+            ],
         };
         let html = page.render();
         assert!(!html.contains("<script") && !html.contains("alert(\"x\"") && !html.contains('\0'));
         let escaped = "&lt;script&gt;alert(&quot;x&quot; &amp; &#39;y&#39;)&lt;/script&gt;\u{fffd}";
-        assert_eq!(html.matches(escaped).count(), 9);
+        assert_eq!(html.matches(escaped).count(), 12);
         assert!(html.contains("<span>&lt;script&gt;alert(&quot;x&quot;</span> <span>&amp;</span> "));
-        assert!(html.contains("src=\"data:image/png;base64,cG5n\""));
+        assert!(
+            html.contains("src=\"data:image/png;base64,cG5n\"") && html.contains("srcset=\"data:image/png;base64,bmFy")
+        );
     }
 
     #[test]
@@ -206,8 +280,15 @@ mod tests {
             rows: vec![row(["a", "1"]), row(["2", ""])],
         };
         let mut html = String::new();
-        table.render(&mut html);
+        table.render("", &mut html);
         assert!(html.contains("<th scope=\"col\">layer</th><th scope=\"col\" class=\"number\">count</th>"), "{html}");
+    }
+
+    #[test]
+    fn pictures_say_their_size() {
+        let png = png::encode_png(&image::RgbImage::new(300, 7)).unwrap();
+        assert_eq!(size(&png), " width=\"300\" height=\"7\"");
+        assert_eq!(size(b"png"), "");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! All sums are f64.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 use crate::error::{Error, Result};
 
@@ -130,6 +131,23 @@ pub struct Metrics {
     pub noisy_mse: Option<f64>,
     /// Number of pictures.
     pub count: u64,
+}
+
+/// One line for each figure, as commands print them.
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "test MSE    {:.6} ({} pictures)", self.mse, self.count)?;
+        if let Some(noisy) = self.noisy_mse {
+            writeln!(f, "noisy MSE   {noisy:.6} (the inputs as they are)")?;
+        }
+        if let Some(psnr) = self.psnr {
+            writeln!(f, "PSNR        {psnr:.2} dB")?;
+        }
+        if let Some(ssim) = self.ssim {
+            writeln!(f, "SSIM        {ssim:.4}")?;
+        }
+        Ok(())
+    }
 }
 
 fn nan_from_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

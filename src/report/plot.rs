@@ -28,6 +28,9 @@ const BASELINE: RGBColor = RGBColor(90, 90, 90);
 /// Losses past this are as good as infinite, and f64 arithmetic on an axis stays finite.
 const LARGEST: f64 = 1e30;
 
+/// The least x on a logarithmic axis.
+const SMALLEST_X: f64 = 1e-30;
+
 /// Curves with more points than this are lines without dots.
 const MOST_DOTS: usize = 60;
 
@@ -58,6 +61,8 @@ pub struct Plot {
     pub curves: Vec<Curve>,
     /// A dashed horizontal line: its label and its y.
     pub baseline: Option<(String, f64)>,
+    /// Whether the x axis is logarithmic, as suits sizes that double; not where an x is 0 or less.
+    pub log_x: bool,
 }
 
 impl Plot {
@@ -75,6 +80,7 @@ impl Plot {
             y_label: "loss".to_owned(),
             curves: curves.into_iter().filter(|curve| !curve.points.is_empty()).collect(),
             baseline,
+            log_x: false,
         }
     }
 
@@ -86,8 +92,19 @@ impl Plot {
         if !(200..=8000).contains(&width) || !(200..=8000).contains(&height) {
             return Err(Error::setting("plot", format!("{width}x{height} pixels: take 200 to 8000 on each side")));
         }
+        self.draw_in(width, height, Unit::of(width, height))
+    }
+
+    /// Draws the plot at 760x640 pixels with letters that can be read where that is as wide as a phone.
+    ///
+    /// # Errors
+    /// If the bundled font cannot be used.
+    pub fn draw_narrow(&self) -> Result<RgbImage> {
+        self.draw_in(760, 640, Unit(1.8))
+    }
+
+    fn draw_in(&self, width: u32, height: u32, unit: Unit) -> Result<RgbImage> {
         load_font()?;
-        let unit = Unit::of(width, height);
         let mut pixels = vec![255; width as usize * height as usize * 3];
         {
             let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
@@ -107,7 +124,9 @@ impl Plot {
 
     fn render(&self, area: &Area<'_>, unit: Unit) -> Result<(), String> {
         let ys = || self.points().map(|(_, y)| y).chain(self.level());
-        let x = Axis::new(Scale::Linear, self.points().map(|(x, _)| x));
+        let xs = || self.points().map(|(x, _)| x);
+        let is_positive = xs().all(|x| x > SMALLEST_X);
+        let x = Axis::new(if self.log_x && is_positive { Scale::Logarithmic } else { Scale::Linear }, xs());
         let y = Axis::new(Scale::of(ys()), ys());
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, unit.font(22))
@@ -118,7 +137,7 @@ impl Plot {
             .map_err(text)?;
         self.draw_axes(&mut chart, unit)?;
         for (curve, &colour) in self.curves.iter().zip(COLOURS.iter().cycle()) {
-            draw_curve(&mut chart, curve, y.scale, colour, unit)?;
+            draw_curve(&mut chart, curve, [x.scale, y.scale], colour, unit)?;
         }
         self.draw_baseline(&mut chart, x, y.scale, unit)?;
         if self.points().next().is_none() && self.level().is_none() {
@@ -137,6 +156,7 @@ impl Plot {
     }
 
     fn draw_axes(&self, chart: &mut Chart<'_, '_>, unit: Unit) -> Result<(), String> {
+        let chart_width = chart.plotting_area().dim_in_pixel().0;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
@@ -147,7 +167,7 @@ impl Plot {
             .axis_desc_style(unit.font(16))
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
-            .x_labels(10)
+            .x_labels(unit.labels(chart_width, 80).min(10))
             .y_labels(8)
             .draw()
             .map_err(text)
@@ -181,13 +201,13 @@ pub(super) fn drawable((x, y): (f64, f64)) -> bool {
 fn draw_curve(
     chart: &mut Chart<'_, '_>,
     curve: &Curve,
-    scale: Scale,
+    [x_scale, y_scale]: [Scale; 2],
     colour: RGBColor,
     unit: Unit,
 ) -> Result<(), String> {
     let runs = curve.points.split(|point| !drawable(*point)).filter(|run| !run.is_empty());
     for (index, run) in runs.enumerate() {
-        let points = || run.iter().map(|&(x, y)| (x, scale.forward(y)));
+        let points = || run.iter().map(|&(x, y)| (x_scale.forward(x), y_scale.forward(y)));
         let style = colour.stroke_width(unit.pixels(2));
         let line = chart.draw_series(LineSeries::new(points(), style)).map_err(text)?;
         if index == 0 {
@@ -222,6 +242,11 @@ impl Unit {
 
     pub(super) fn pixels(self, count: u32) -> u32 {
         (f64::from(count) * self.0).round().max(1.0) as u32
+    }
+
+    /// How many labels as wide as `each` units stand side by side in `room` pixels.
+    fn labels(self, room: u32, each: u32) -> usize {
+        (room / self.pixels(each)).max(2) as usize
     }
 
     /// Of even height: at odd ones plotters sets the full stop a pixel too high.
@@ -259,6 +284,8 @@ mod tests {
             assert!(pixels_like(&image, colour) > 500, "{colour:?}: {}", pixels_like(&image, colour));
         }
         assert_eq!(plot.draw(900, 540).unwrap(), image);
+        let narrow = plot.draw_narrow().unwrap();
+        assert!(narrow.dimensions() == (760, 640) && pixels_like(&narrow, COLOURS[0]) > 500);
         assert!(plot.draw(100, 540).is_err() && plot.draw(900, 9000).is_err());
     }
 
@@ -290,6 +317,15 @@ mod tests {
         }
         let one = Plot::losses(&[0.5], &[], None).draw(400, 300).unwrap();
         assert!(pixels_like(&one, COLOURS[0]) > 20, "a single point is a dot");
+        let sizes = |first: f64| Plot {
+            curves: vec![Curve { label: "x".to_owned(), points: vec![(first, 1.0), (64.0, 2.0)] }],
+            log_x: true,
+            ..Plot::default()
+        };
+        for first in [2.0, 0.0, -1.0, nan, 64.0] {
+            assert!(sizes(first).draw(400, 300).is_ok(), "{first}");
+        }
+        assert_ne!(sizes(2.0).draw(400, 300).unwrap(), Plot { log_x: false, ..sizes(2.0) }.draw(400, 300).unwrap());
         let xs = Plot {
             curves: vec![Curve { label: "x".to_owned(), points: vec![(inf, 1.0), (nan, 2.0)] }],
             ..Plot::default()

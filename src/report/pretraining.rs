@@ -1,35 +1,41 @@
 //! What the summary and the report of a run tell of its layer-wise pre-training.
 
-use degrain::Result;
-use degrain::model::Preset;
-use degrain::report::Table;
-use degrain::train::pretraining::stage_folder;
-use degrain::train::row_log::read_rows;
-use degrain::train::run_dir::{METRICS, STEPS};
-use degrain::train::{EpochRow, StepRow};
-use serde::Serialize;
+use super::Table;
+use crate::error::Result;
+use crate::model::Preset;
+use crate::train::pretraining::stage_folder;
+use crate::train::row_log::read_rows;
+use crate::train::run_dir::{METRICS, STEPS};
+use crate::train::{EpochRow, StepRow};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The stages of a run, and where they left its loss.
-#[derive(Serialize)]
-pub(super) struct Pretraining {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pretraining {
     /// Of each stage.
-    epochs: u64,
+    pub epochs: u64,
     /// Loss of the first batch of the run proper; none before it.
-    first_loss: Option<f32>,
-    stages: Vec<StageRow>,
+    pub first_loss: Option<f32>,
+    /// Those that are done or under way.
+    pub stages: Vec<StageRow>,
 }
 
 /// A stage that is done or under way.
-#[derive(Serialize)]
-struct StageRow {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRow {
     /// `encoder.dense_2`.
-    encoder: String,
-    decoder: String,
-    loss: String,
-    epochs: u64,
-    train_loss: f64,
-    val_loss: Option<f64>,
+    pub encoder: String,
+    /// `decoder.dense_1`.
+    pub decoder: String,
+    /// `mse` or `bce`.
+    pub loss: String,
+    /// Epochs done.
+    pub epochs: u64,
+    /// Mean loss over the last of them.
+    pub train_loss: f64,
+    /// Loss on the held-out pictures after it; none where there are none.
+    pub val_loss: Option<f64>,
 }
 
 impl Pretraining {
@@ -37,7 +43,7 @@ impl Pretraining {
     ///
     /// # Errors
     /// A log that cannot be read.
-    pub(super) fn read(preset: &Preset, run: &Path) -> Result<Option<Self>> {
+    pub fn read(preset: &Preset, run: &Path) -> Result<Option<Self>> {
         let epochs = preset.train.pretrain_epochs;
         if epochs == 0 {
             return Ok(None);
@@ -60,14 +66,14 @@ impl Pretraining {
     }
 
     /// In one line.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Self { epochs, stages, .. } = self;
         let then = self.first_loss.map(|loss| format!(", then from a loss of {loss:.6}")).unwrap_or_default();
         format!("{} stages of {epochs} epochs{then}", stages.len())
     }
 
     /// The stages.
-    pub(super) fn table(&self) -> Table {
+    pub fn table(&self) -> Table {
         let row = |stage: &StageRow| {
             vec![
                 format!("{} with {}", stage.encoder, stage.decoder),
