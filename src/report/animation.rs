@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, DynamicImage, Frame, RgbImage};
 
+/// Sides are 16-bit numbers in the format.
+const MAX_SIDE: u32 = 65_535;
+
 /// `frames` as the bytes of a GIF file that begins anew when it is through: each is shown for `delay_ms` milliseconds,
 /// which the format rounds to hundredths of a second, in its own 256 colours.
 ///
@@ -24,6 +27,10 @@ pub fn encode_gif(frames: &[RgbImage], delay_ms: u32) -> Result<Vec<u8>> {
     if let Some(other) = frames.iter().find(|frame| frame.dimensions() != first.dimensions()) {
         let (one, other) = (first.dimensions(), other.dimensions());
         return Err(fail(format!("frames of {one:?} and {other:?} pixels cannot follow each other")));
+    }
+    let (width, height) = first.dimensions();
+    if [width, height].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+        return Err(fail(format!("frames of {width}x{height} pixels: each side must have 1 to {MAX_SIDE}")));
     }
     let mut bytes = Vec::new();
     {
