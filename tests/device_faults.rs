@@ -46,13 +46,16 @@ seed = 3
 /// Files of a run that must not differ by a bit.
 const RESULTS: [&str; 4] = ["steps.csv", "last.safetensors", "best.safetensors", "state.safetensors"];
 
+/// A test on an adapter, with its name.
+type Named = (&'static str, fn(&Adapter));
+
 fn main() -> ExitCode {
     let mut trials = device_trials([
         ("too_large_a_batch_is_told_before_it_is_tried", too_large_a_batch_is_told_before_it_is_tried as fn(&Open)),
         ("several_threads_train_at_once", several_threads_train_at_once),
         ("every_preset_gives_the_same_bits_twice", every_preset_gives_the_same_bits_twice),
     ]);
-    let of_gpus: [(&str, fn(&Adapter)); 2] = [
+    let of_gpus: [Named; 2] = [
         ("a_device_lost_in_mid_run_leaves_the_checkpoint", a_device_lost_in_mid_run_leaves_the_checkpoint),
         ("default_limits_are_enough", default_limits_are_enough),
     ];

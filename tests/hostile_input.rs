@@ -14,7 +14,6 @@ use degrain::train::{EpochRow, StepRow, Weights, read_rows};
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -301,20 +300,20 @@ fn attempt(kind: &Kind, path: &Path) -> Result<(), String> {
     let (before, begin) = (NOW.load(Ordering::Relaxed), Instant::now());
     let read = catch_unwind(AssertUnwindSafe(|| (kind.read)(path)));
     let (took, used) = (begin.elapsed(), PEAK.load(Ordering::Relaxed).saturating_sub(before));
-    let mut faults = String::new();
+    let mut faults = Vec::new();
     match read {
-        Err(_) => faults.push_str("the reader panicked; "),
-        Ok(Err(line)) if line.contains('\n') || line.is_empty() => drop(write!(faults, "no one line: {line:?}; ")),
-        Ok(Err(line)) if line.len() > 1500 => drop(write!(faults, "a line of {} bytes; ", line.len())),
+        Err(_) => faults.push("the reader panicked".to_owned()),
+        Ok(Err(line)) if line.contains('\n') || line.is_empty() => faults.push(format!("no one line: {line:?}")),
+        Ok(Err(line)) if line.len() > 1500 => faults.push(format!("a line of {} bytes", line.len())),
         Ok(_) => {}
     }
     if took > LONGEST {
-        drop(write!(faults, "it took {took:?}; "));
+        faults.push(format!("it took {took:?}"));
     }
     if used > kind.most_bytes {
-        drop(write!(faults, "it took {used} bytes; "));
+        faults.push(format!("it took {used} bytes"));
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
+    if faults.is_empty() { Ok(()) } else { Err(faults.join(", ")) }
 }
 
 #[test]
@@ -340,7 +339,7 @@ fn damaged_files_of_every_kind_end_in_one_line() {
             fs::write(&path, (kind.wrap)(bytes)).unwrap();
             if let Err(fault) = attempt(kind, &path) {
                 let kept = keep(&path, kind, attempt_number);
-                failures.push(format!("{} file {attempt_number}: {fault}(kept as {})", kind.name, kept.display()));
+                failures.push(format!("{} file {attempt_number}: {fault} (kept as {})", kind.name, kept.display()));
             }
         }
     }
@@ -361,7 +360,7 @@ fn bomb(file: &str, bytes: &[u8], most: usize) -> String {
     fs::write(&path, bytes).unwrap();
     let kind = Kind { name: "bomb", file: "", seeds: Vec::new(), read: pictures, most_bytes: most, wrap: plain };
     attempt(&kind, &path).unwrap_or_else(|fault| panic!("{file}: {fault}"));
-    pictures(&path).expect_err("a bomb")
+    pictures(&path).unwrap_err()
 }
 
 /// `len` zeros, packed.

@@ -170,9 +170,12 @@ fn with_two_checkpoints() -> Lab {
 
 const LONGER: [&str; 6] = ["train", "--resume", "run", "--epochs=4", "--device=cpu", "--no-pca"];
 
+/// What is done to a checkpoint, and what is then said of it.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
 #[test]
 fn a_damaged_checkpoint_is_refused_and_the_one_before_it_used() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    let damages: [Damage; 4] = [
         ("is damaged", |bytes| {
             let last = bytes.len() - 5;
             bytes[last] ^= 16;
@@ -208,7 +211,7 @@ fn two_damaged_checkpoints_are_an_error_and_stay() {
 
 /// Runs `degrain` with these words where no file may grow past `kib` KiB.
 fn within(lab: &Lab, kib: usize, words: &[&str]) -> Ended {
-    let mut command = lab.command(words);
+    let command = lab.command(words);
     let mut shell = Command::new("sh");
     // A write past the limit then fails, as one to a full disk does, where it would end the process.
     shell.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib)).arg(command.get_program());

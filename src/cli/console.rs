@@ -26,7 +26,7 @@ impl Console {
     }
 
     /// The same for a part of a command that counts its time for itself, from now on.
-    pub(crate) fn from_now(&self) -> Self {
+    pub(crate) fn restarted(&self) -> Self {
         Self { started: Instant::now(), ..*self }
     }
 

@@ -142,7 +142,7 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<Endi
             return outputs.tell(&entries, Ending::Interrupted, console);
         }
         console.note(format_args!("code of {code}"));
-        let work = Work { data: &data, split: &split, device, console: &console.from_now(), guard: &guard };
+        let work = Work { data: &data, split: &split, device, console: &console.restarted(), guard: &guard };
         let ending = work.train(entry, &flags.training(code))?;
         outputs.write(&entries)?;
         if ending == Ending::Interrupted {

@@ -68,7 +68,7 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
     let (guard, command) = (Guard::new()?, repeating(path, device));
     let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: &guard, command };
     let begun = match task.pretrained(session, &run)? {
-        Pretraining::Done(begun) => begun,
+        Pretraining::Done(begun) => *begun,
         Pretraining::Interrupted(summary) => return task.told((Ending::Interrupted, *summary)),
     };
     let Begun { session, options, seconds_to_first_step } = begun;
@@ -147,7 +147,7 @@ pub(super) struct Task<'a> {
 
 /// How pre-training ended.
 enum Pretraining {
-    Done(Begun),
+    Done(Box<Begun>),
     /// The user stopped it.
     Interrupted(Box<RunSummary>),
 }
@@ -167,7 +167,7 @@ impl Task<'_> {
     pub(super) fn complete(&self, session: Session, run: RunDir) -> Result<(Ending, RunSummary)> {
         tell(&run, session.device(), self.console);
         let begun = match self.pretrained(session, &run)? {
-            Pretraining::Done(begun) => begun,
+            Pretraining::Done(begun) => *begun,
             Pretraining::Interrupted(summary) => return Ok((Ending::Interrupted, *summary)),
         };
         let Begun { session, options, seconds_to_first_step } = begun;
@@ -182,7 +182,7 @@ impl Task<'_> {
         let mut options =
             TrainOptions { init, log_every: flags.log_every.unwrap_or(LOG_EVERY), device_memory: flags.device_memory };
         if preset.train.pretrain_epochs == 0 || run.file(STATE).is_file() {
-            return Ok(Pretraining::Done(Begun { session, options, seconds_to_first_step: None }));
+            return Ok(Pretraining::Done(Box::new(Begun { session, options, seconds_to_first_step: None })));
         }
         let mut nowhere = None;
         let mut progress = Progress::new(console, guard, flags.log_every.is_some(), &mut nowhere);
@@ -196,7 +196,7 @@ impl Task<'_> {
         }
         console.note("fine-tuning all layers");
         options.init = weights;
-        Ok(Pretraining::Done(Begun { session, options, seconds_to_first_step }))
+        Ok(Pretraining::Done(Box::new(Begun { session, options, seconds_to_first_step })))
     }
 
     fn train(&self, mut trainer: Trainer, seconds_to_first_step: Option<f64>) -> Result<(Ending, RunSummary)> {

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// 8x8 grey pictures, code 4: a step takes well under a millisecond.
-pub const TINY: &str = r#"
+pub(crate) const TINY: &str = r#"
 name = "tiny"
 description = "for tests"
 
@@ -43,22 +43,22 @@ batch = 5
 val = 0.2
 "#;
 /// Pictures in a lab: 32 train and 8 are held out, so that an epoch has 7 steps, the last of 2 pictures.
-pub const PICTURES: usize = 40;
+pub(crate) const PICTURES: usize = 40;
 
 /// A folder with a preset, pictures and whatever a test makes there.
-pub struct Lab(TempDir);
+pub(crate) struct Lab(TempDir);
 
 /// What a process left.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// None where a signal ended the process.
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Self(tempfile::tempdir().unwrap());
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir(lab.path("pictures")).unwrap();
@@ -68,20 +68,20 @@ impl Lab {
         lab
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
 
     /// Runs `degrain` with these words in the lab's folder.
-    pub fn run(&self, words: &[&str]) -> Ended {
+    pub(crate) fn run(&self, words: &[&str]) -> Ended {
         self.command(words).output().unwrap().into()
     }
 
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
         command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
         command.env("DEGRAIN_CACHE", self.path("cache")).env_remove("DEGRAIN_DEVICE");
@@ -89,21 +89,21 @@ impl Lab {
     }
 
     /// Trains the tiny preset on the CPU into `out`.
-    pub fn train(&self, out: &str, more: &[&str]) -> Ended {
+    pub(crate) fn train(&self, out: &str, more: &[&str]) -> Ended {
         let words = ["train", "tiny.toml", "--data", "pictures", "--device", "cpu", "--out", out];
         self.run(&[&words[..], more].concat())
     }
 
-    pub fn steps(&self, run: &str) -> usize {
+    pub(crate) fn steps(&self, run: &str) -> usize {
         String::from_utf8(self.read(&format!("{run}/steps.csv"))).unwrap().lines().count() - 1
     }
 
     /// As [`Lab::steps`], 0 where nothing was logged.
-    pub fn steps_if_any(&self, run: &str) -> usize {
+    pub(crate) fn steps_if_any(&self, run: &str) -> usize {
         if self.path(&format!("{run}/steps.csv")).exists() { self.steps(run) } else { 0 }
     }
 
-    pub fn assert_same_run(&self, one: &str, other: &str) {
+    pub(crate) fn assert_same_run(&self, one: &str, other: &str) {
         for name in ["steps.csv", "last.safetensors", "state.safetensors"] {
             assert!(self.read(&format!("{one}/{name}")) == self.read(&format!("{other}/{name}")), "{name} differs");
         }
@@ -122,14 +122,14 @@ impl From<Output> for Ended {
 
 impl Ended {
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Asserts a failure of one line on standard error that holds these texts, and nothing on standard output.
     #[track_caller]
-    pub fn fails(self, texts: &[&str]) {
+    pub(crate) fn fails(self, texts: &[&str]) {
         assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
         assert_eq!(self.stdout, "");
         let errors: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -141,13 +141,13 @@ impl Ended {
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 
 /// A picture that no other seed gives.
-pub fn gradient(width: u32, height: u32, seed: usize) -> image::GrayImage {
+pub(crate) fn gradient(width: u32, height: u32, seed: usize) -> image::GrayImage {
     image::GrayImage::from_fn(width, height, |x, y| {
         let (x, y, seed) = (x as usize, y as usize, seed);
         image::Luma([((x * (seed % 7 + 5) + y * (seed % 5 + 3) + seed * 31) * 4 % 256) as u8])
