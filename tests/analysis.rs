@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "analysis/lab.rs"]
 mod lab;
+#[path = "analysis/labelled.rs"]
+mod labelled;
 
-use lab::{EACH, LABELS, Lab};
+use lab::Lab;
+use labelled::{EACH, LABELS, labelled};
 use serde_json::Value;
 use std::fs;
 
@@ -17,7 +19,7 @@ fn share(value: &Value) -> f64 {
 
 #[test]
 fn a_probe_tells_labels_from_codes_and_pixels() {
-    let lab = Lab::new();
+    let lab = labelled();
     lab.train("run", &["--epochs", "20"]).ok();
     let words = ["probe", "run", "--data", "pictures", "--json"];
     let ended = lab.run(&words).ok();
@@ -43,7 +45,7 @@ fn a_probe_tells_labels_from_codes_and_pixels() {
 
 #[test]
 fn a_probe_says_what_it_lacks() {
-    let lab = Lab::new();
+    let lab = labelled();
     lab.train("run", &["--epochs", "1", "--no-pca"]).ok();
     let probe = |more: &[&str]| lab.run(&[&["probe", "run"], more].concat());
     probe(&["--data", "pictures/flat"]).fails(&["--labels", "the pictures have none"]);
@@ -62,7 +64,7 @@ fn a_probe_says_what_it_lacks() {
 
 #[test]
 fn anomalies_are_ranked_and_the_area_counts_pairs() {
-    let lab = Lab::new();
+    let lab = labelled();
     lab.train("run", &["--keep-labels", "across", "--epochs", "30"]).ok();
     let found = lab.run(&["anomaly", "run", "--data", "pictures", "-n", "3", "-o", "out", "--json"]).ok().json();
     let table = lab.text("out/anomaly.csv");
@@ -104,7 +106,7 @@ fn anomalies_are_ranked_and_the_area_counts_pairs() {
 
 #[test]
 fn labels_that_are_not_there_are_named() {
-    let lab = Lab::new();
+    let lab = labelled();
     lab.train("run", &["--epochs", "1", "--no-pca"]).ok();
     let anomaly = |more: &[&str]| lab.run(&[&["anomaly", "run", "-o", "out"], more].concat());
     anomaly(&["--normal", "up"]).fails(&["--normal", "\"up\"", "across, down, flat"]);
@@ -123,7 +125,7 @@ fn sweep(lab: &Lab, out: &str, more: &[&str]) -> lab::Ended {
 
 #[test]
 fn a_sweep_sets_errors_beside_those_of_pca_and_repeats_nothing() {
-    let lab = Lab::new();
+    let lab = labelled();
     let found = sweep(&lab, "s", &["--codes", "4,1,4"]).ok().json();
     let codes = |found: &Value| -> Vec<u64> {
         found["points"].as_array().unwrap().iter().map(|point| point["code"].as_u64().unwrap()).collect()
@@ -155,7 +157,7 @@ fn a_sweep_sets_errors_beside_those_of_pca_and_repeats_nothing() {
 
 #[test]
 fn a_sweep_refuses_before_it_trains() {
-    let lab = Lab::new();
+    let lab = labelled();
     sweep(&lab, "s", &["--codes", "2"]).ok();
     sweep(&lab, "s", &["--codes", "1,2", "--seed", "9"]).fails(&["code-2", "other settings", "-o"]);
     assert!(!lab.path("s/code-1").exists());
@@ -173,7 +175,7 @@ fn a_sweep_that_is_stopped_goes_on_where_it_was() {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    let lab = Lab::new();
+    let lab = labelled();
     let words = ["sweep", "tiny.toml", "--data", "pictures", "--codes", "2,4", "--epochs", "400"];
     let mut child = lab
         .command(&[&words[..], &["-o", "s"]].concat())

@@ -2,16 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod lab;
+
 use degrain::data::npy;
 use degrain::model::Preset;
 use degrain::train::{Inference, Weights};
 use degrain::validate::{Open, device_trials};
 use libtest_mimic::{Arguments, Trial};
-use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use tempfile::TempDir;
+use std::ops::Deref;
+use std::path::Path;
+use std::process::ExitCode;
 
 /// 8x8 grey pictures, code 4.
 const TINY: &str = r#"
@@ -74,11 +75,19 @@ fn decoding_the_codes_is_reconstructing_for_every_preset(open: &Open) {
 }
 
 /// A folder with pictures and a run of the tiny preset.
-struct Lab(TempDir);
+struct Lab(lab::Lab);
+
+impl Deref for Lab {
+    type Target = lab::Lab;
+
+    fn deref(&self) -> &lab::Lab {
+        &self.0
+    }
+}
 
 impl Lab {
     fn new() -> Self {
-        let lab = Self(tempfile::tempdir().unwrap());
+        let lab = Self(lab::Lab::empty());
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir_all(lab.path("pictures/more")).unwrap();
         for i in 0..PICTURES as u32 {
@@ -88,40 +97,6 @@ impl Lab {
         }
         lab.json(&["train", "tiny.toml", "--data=pictures", "--out=run", "--no-pca"]);
         lab
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
-        command.args(words).args(["--device", "cpu", "--json"]).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env("DEGRAIN_CACHE", self.path("cache")).env_remove("DEGRAIN_DEVICE");
-        let output = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    }
-
-    #[track_caller]
-    fn json(&self, words: &[&str]) -> Value {
-        let (code, stdout, stderr) = self.command(words);
-        assert_eq!(code, Some(0), "{words:?}\n{stdout}\n{stderr}");
-        serde_json::from_str(&stdout).unwrap()
-    }
-
-    /// The last line of a command that must fail.
-    #[track_caller]
-    fn error(&self, words: &[&str]) -> String {
-        let (code, stdout, stderr) = self.command(words);
-        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{words:?}\n{stderr}");
-        let last = stderr.lines().last().unwrap().to_owned();
-        assert!(last.starts_with("error: "), "{stderr}");
-        last
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
     }
 }
 

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod lab;
+
 use degrain::data::npy;
 use image::AnimationDecoder;
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use tempfile::TempDir;
+use std::ops::Deref;
 
 /// 8x8 grey pictures, code 4.
 const PLAIN: &str = r#"
@@ -73,19 +73,20 @@ const PICTURES: usize = 40;
 const PIXELS: usize = 64;
 
 /// A folder with pictures, a trained run, and whatever a test makes there.
-struct Lab(TempDir);
+struct Lab(lab::Lab);
 
-/// What a process left.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+impl Deref for Lab {
+    type Target = lab::Lab;
+
+    fn deref(&self) -> &lab::Lab {
+        &self.0
+    }
 }
 
 impl Lab {
     /// With `run`, trained on the pictures.
     fn new(preset: &str) -> Self {
-        let lab = Self(tempfile::tempdir().unwrap());
+        let lab = Self(lab::Lab::empty());
         fs::write(lab.path("preset.toml"), preset).unwrap();
         for i in 0..PICTURES {
             let folder = if i < PICTURES / 2 { "dark" } else { "light" };
@@ -98,33 +99,6 @@ impl Lab {
         }
         lab.run(&["train", "preset.toml", "--data", "pictures", "--out", "run"]).ok();
         lab
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
-    }
-
-    /// Runs `degrain` on the CPU with these words, in the lab's folder.
-    fn run(&self, words: &[&str]) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
-        command.args(words).args(["--device", "cpu"]).current_dir(self.0.path()).stdin(Stdio::null());
-        let output = command.env("DEGRAIN_CACHE", self.path("cache")).output().unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    /// The object that a command prints.
-    #[track_caller]
-    fn json(&self, words: &[&str]) -> Value {
-        let ended = self.run(&[words, &["--json"]].concat()).ok();
-        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stdout))
     }
 
     /// The rows of an array, as bits, so that equal means equal.
@@ -155,26 +129,6 @@ impl Lab {
 
     fn size(&self, name: &str) -> (u32, u32) {
         image::image_dimensions(self.path(name)).unwrap()
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// Asserts a failure of one line on standard error that holds these texts, and nothing on standard output.
-    #[track_caller]
-    fn fails(self, texts: &[&str]) {
-        assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
-        assert_eq!(self.stdout, "");
-        let errors: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-        assert!(errors.len() == 1 && self.stderr.lines().last() == errors.last().copied(), "{}", self.stderr);
-        for text in texts {
-            assert!(errors[0].contains(text), "{text:?} is not in {:?}", errors[0]);
-        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "analysis/lab.rs"]
 mod lab;
+#[path = "analysis/labelled.rs"]
+mod labelled;
 
-use lab::Lab;
+use labelled::labelled;
 use std::fs;
 
 /// Every address that the page refers to.
@@ -37,7 +38,7 @@ fn assert_self_contained(html: &str) {
 
 #[test]
 fn a_page_is_drawn_anew_from_its_folder() {
-    let lab = Lab::new();
+    let lab = labelled();
     let out = "a run's #1";
     lab.train(out, &["--noise", "gaussian:0.1", "--set", "description=two words"]).ok();
     let page = lab.text(&format!("{out}/report.html"));
@@ -81,7 +82,7 @@ fn a_page_is_drawn_anew_from_its_folder() {
 
 #[test]
 fn a_run_that_has_not_ended_has_a_page() {
-    let lab = Lab::new();
+    let lab = labelled();
     lab.train("run", &["--no-pca"]).ok();
     for gone in ["summary.json", "report.html", "denoised.png", "codes.png"] {
         fs::remove_file(lab.path(&format!("run/{gone}"))).unwrap();
@@ -102,7 +103,7 @@ fn a_run_that_has_not_ended_has_a_page() {
 
 #[test]
 fn runs_stand_side_by_side() {
-    let lab = Lab::new();
+    let lab = labelled();
     lab.train("a", &["--no-pca"]).ok();
     lab.train("b", &["--no-pca", "--code", "2", "--lr", "0.02"]).ok();
     lab.train("sub/a", &["--no-pca", "--val", "0"]).ok();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod lab;
+
 use degrain::latent::Codes;
 use degrain::latent::search::{self, ExactSearch, HnswIndex, HnswSettings, Limits, Metric, Neighbour, Origin};
 use degrain::session::Session;
@@ -10,9 +12,8 @@ use libtest_mimic::{Arguments, Trial};
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use tempfile::TempDir;
+use std::ops::Deref;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let trial = |name: &'static str, test: fn()| {
@@ -289,19 +290,20 @@ val = 0.2
 "#;
 
 /// A folder with pictures of two labels, and a run.
-struct Lab(TempDir);
+struct Lab(lab::Lab);
 
-/// What a process left.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+impl Deref for Lab {
+    type Target = lab::Lab;
+
+    fn deref(&self) -> &lab::Lab {
+        &self.0
+    }
 }
 
 impl Lab {
     /// 16 pictures in `pictures/dark` and 16 in `pictures/light`; two of them, #3 and #4, are the same.
     fn new() -> Self {
-        let lab = Self(tempfile::tempdir().unwrap());
+        let lab = Self(lab::Lab::empty());
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         for (folder, base) in [("dark", 0), ("light", 150)] {
             fs::create_dir_all(lab.path("pictures").join(folder)).unwrap();
@@ -317,21 +319,6 @@ impl Lab {
         lab
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, words: &[&str]) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
-        command.args(words).current_dir(self.0.path()).env("DEGRAIN_CACHE", self.path("cache"));
-        let output = command.env("DEGRAIN_DEVICE", "cpu").output().unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
     /// `degrain search` in the pictures, as JSON.
     #[track_caller]
     fn search(&self, more: &[&str]) -> Value {
@@ -345,14 +332,6 @@ impl Lab {
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{}", ended.stderr);
         let last = ended.stderr.lines().last().unwrap();
         assert!(last.starts_with("error: ") && texts.iter().all(|text| last.contains(text)), "{last}");
-    }
-}
-
-impl Ended {
-    #[track_caller]
-    fn ok(self) -> Self {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
-        self
     }
 }
 

@@ -2,14 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod lab;
+
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::{Inference, TileOptions, Weights, denoise_tiled};
-use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use tempfile::TempDir;
+use std::ops::Deref;
 
 /// Fully convolutional, for colour patches of 8x8.
 const TINY: &str = r#"
@@ -74,11 +73,19 @@ fn tiles_are_the_whole_picture_where_overlaps_reach_over_what_a_kernel_sees() {
 }
 
 /// A folder with a preset and photos of several sizes.
-struct Lab(TempDir);
+struct Lab(lab::Lab);
+
+impl Deref for Lab {
+    type Target = lab::Lab;
+
+    fn deref(&self) -> &lab::Lab {
+        &self.0
+    }
+}
 
 impl Lab {
     fn new() -> Self {
-        let lab = Self(tempfile::tempdir().unwrap());
+        let lab = Self(lab::Lab::empty());
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir_all(lab.path("photos/more")).unwrap();
         for i in 0..10u32 {
@@ -96,40 +103,12 @@ impl Lab {
         lab.json(&["train", "tiny.toml", "--data=photos", "--out=run"]);
         lab
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
-        command.args(words).args(["--device", "cpu", "--json"]).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env("DEGRAIN_CACHE", self.path("cache")).env_remove("DEGRAIN_DEVICE");
-        let output = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    }
-
-    #[track_caller]
-    fn json(&self, words: &[&str]) -> Value {
-        let (code, stdout, stderr) = self.command(words);
-        assert_eq!(code, Some(0), "{words:?}\n{stdout}\n{stderr}");
-        serde_json::from_str(&stdout).unwrap()
-    }
-
-    /// The last line of a command that must fail.
-    #[track_caller]
-    fn error(&self, words: &[&str]) -> String {
-        let (code, stdout, stderr) = self.command(words);
-        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{words:?}\n{stderr}");
-        stderr.lines().last().unwrap().to_owned()
-    }
 }
 
 #[test]
 fn a_run_trains_on_patches_and_keeps_those_of_a_photo_on_one_side() {
     let lab = Lab::new();
-    let (_, _, first) = lab.command(&["train", "tiny.toml", "--data=photos", "--out=one"]);
+    let first = lab.run(&["train", "tiny.toml", "--data=photos", "--out=one"]).stderr;
     assert!(first.contains("50 patches of 8x8x3"), "{first}");
     // Out of the cache the second time.
     let run = lab.json(&["train", "tiny.toml", "--data=photos", "--out=two"]);
@@ -141,7 +120,7 @@ fn a_run_trains_on_patches_and_keeps_those_of_a_photo_on_one_side() {
         lab.json(&["train", "tiny.toml", "--data=photos", "--out=three", "--limit=4", "--seed=2", "--val=0.25"]);
     assert_eq!((&seeded["train_pictures"], &seeded["held_out_pictures"]), (&15.into(), &5.into()), "4 photos");
     image::RgbImage::new(7, 30).save(lab.path("photos/a-small.png")).unwrap();
-    let (_, _, told) = lab.command(&["train", "tiny.toml", "--data=photos", "--out=four", "--steps=1"]);
+    let told = lab.run(&["train", "tiny.toml", "--data=photos", "--out=four", "--steps=1"]).stderr;
     assert!(told.contains("skipped a-small.png: 7x30 is smaller than the patches of 8x8"), "{told}");
     let error = lab.error(&["train", "tiny.toml", "--data=photos", "--set=data.patches=0"]);
     assert!(error.contains("data.patches: must be 1 to"), "{error}");

@@ -58,8 +58,14 @@ pub(crate) struct Ended {
 }
 
 impl Lab {
+    /// With nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// With the tiny preset and pictures.
     pub(crate) fn new() -> Self {
-        let lab = Self(tempfile::tempdir().unwrap());
+        let lab = Self::empty();
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir(lab.path("pictures")).unwrap();
         for i in 0..PICTURES {
@@ -84,8 +90,23 @@ impl Lab {
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
         command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
-        command.env("DEGRAIN_CACHE", self.path("cache")).env_remove("DEGRAIN_DEVICE");
+        command.env("DEGRAIN_CACHE", self.path("cache")).env("DEGRAIN_DEVICE", "cpu");
         command
+    }
+
+    /// The object that a command prints with `--json`; it must succeed.
+    #[track_caller]
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
+        self.run(&[words, &["--json"]].concat()).ok().json()
+    }
+
+    /// The one line of a command that must fail.
+    #[track_caller]
+    pub(crate) fn error(&self, words: &[&str]) -> String {
+        let ended = self.run(words);
+        let line = ended.stderr.lines().last().unwrap_or_default().to_owned();
+        ended.fails(&[]);
+        line
     }
 
     /// Trains the tiny preset on the CPU into `out`.
@@ -101,6 +122,10 @@ impl Lab {
     /// As [`Lab::steps`], 0 where nothing was logged.
     pub(crate) fn steps_if_any(&self, run: &str) -> usize {
         if self.path(&format!("{run}/steps.csv")).exists() { self.steps(run) } else { 0 }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
     }
 
     pub(crate) fn assert_same_run(&self, one: &str, other: &str) {
