@@ -87,6 +87,14 @@ pub enum Error {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A device has no kernel for an op on these shapes: its limits are too low.
+    #[error("{op}: no kernel of this device takes {inputs}")]
+    NoKernel {
+        /// Name of the op.
+        op: String,
+        /// Types of its inputs.
+        inputs: String,
+    },
     /// A device has no room for a buffer.
     #[error("device {name}: out of memory: use a smaller --batch or --limit")]
     OutOfMemory {

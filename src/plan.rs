@@ -313,7 +313,10 @@ fn choose(
         let choice = Choice { variant: variant.name.to_owned(), reason, among };
         Some((variant, choice))
     });
-    best.ok_or_else(|| Error::shape(node.op.name(), "shapes that some kernel takes", format!("{inputs:?}")))
+    best.ok_or_else(|| {
+        let inputs = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Error::NoKernel { op: node.op.name().to_owned(), inputs }
+    })
 }
 
 /// For each tensor the one whose buffer it is in: itself, or the input that it views or replaces.

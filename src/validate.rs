@@ -33,5 +33,5 @@ pub use kernel::{BareKernel, BlockMember, KernelCase, ParameterBlock};
 pub use precision::{in_half_precision, matrix_unit_cases};
 pub use report::{CaseFailure, Report, Row};
 pub use suite::{Filter, Modules, Subject, Suite, SuiteOp};
-pub use trials::{Open, device_trials, missing_adapter, test_main, trials};
+pub use trials::{Open, device_trials, has_kernel, missing_adapter, test_main, trials};
 pub use walk::{Failure, Outcome, walk};

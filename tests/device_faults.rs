@@ -111,7 +111,7 @@ struct Strike(u64, DeviceLoss);
 
 impl Observer for Strike {
     fn event(&mut self, event: &Event<'_>) {
-        if matches!(event, Event::Progress { step, .. } if *step == self.0) {
+        if matches!(event, Event::Progress { step, .. } if *step >= self.0) {
             self.1.strike();
         }
     }

@@ -21,9 +21,9 @@ channels = 3
 offset = -0.5
 patches = 5
 [model]
-code = 128
+code = 192
 init = "he-normal"
-encoder = [{ layer = "conv2d", channels = 8, kernel = 4, stride = 2, activation = "relu" }]
+encoder = [{ layer = "conv2d", channels = 12, kernel = 4, stride = 2, activation = "relu" }]
 decoder = [{ layer = "conv_transpose2d", channels = 3, kernel = 4, stride = 2 }]
 [train]
 loss = "mse"

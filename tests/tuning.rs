@@ -108,7 +108,13 @@ fn every_kernel_is_timed(open: &Open) {
                 assert_eq!((choice.reason, &choice.variant), (Reason::Measured, &timed[0].variant), "{choice}");
                 assert!(timed.len() > 1 && timed.iter().all(|other| other.us >= timed[0].us && timed[0].us > 0.0));
             }
-            None => assert_eq!((choice.reason, choice.among.len()), (Reason::Only, 1), "{choice}"),
+            // There is no other kernel, or none that could be as fast.
+            None => {
+                let best = choice.among.iter().map(|timed| timed.us).fold(f64::INFINITY, f64::min);
+                let rivals = choice.among.iter().filter(|timed| timed.us <= 8.0 * best).count();
+                assert_eq!(rivals, 1, "{choice}");
+                assert_ne!(choice.reason, Reason::Measured, "{choice}");
+            }
         }
     }
     assert!(target.is_software() || tuned.ops > 0, "a GPU has several kernels for a product");

@@ -120,6 +120,7 @@ fn run_suite(flags: &Flags, device: &str, console: &Console) -> Result<()> {
         "failed": report.failed(),
         "seconds": seconds,
         "ops": report.rows.iter().map(row).collect::<Vec<_>>(),
+        "without_kernel": report.without_kernel,
         "failures": report.failures.iter().map(|f| failure(f, &repeat(f))).collect::<Vec<_>>(),
     });
     console.result(&object, text)?;

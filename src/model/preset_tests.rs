@@ -63,7 +63,7 @@ fn toml_with_everything_resolved_reads_back_equal() {
             let text = preset.to_toml().unwrap();
             assert_eq!(Preset::from_toml(&text, Path::new("config.toml")).unwrap(), preset, "{text}");
             assert!(["beta1 = 0.9\n", "shuffle = true\n"].iter().all(|part| text.contains(part)));
-            assert_eq!(text.contains("stride = 2\n"), text.contains("\"max_pool2d\""), "{name}");
+            assert!(text.contains("stride = 2\n") || !text.contains("\"max_pool2d\""), "{name}");
             preset.set(change).unwrap();
         }
     }

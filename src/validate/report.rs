@@ -3,6 +3,7 @@
 use super::case::Direction;
 use super::compare::Mismatch;
 use super::suite::Modules;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// All cases of one kernel in one direction.
@@ -80,6 +81,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The cases that failed, in the order of the suite.
     pub failures: Vec<CaseFailure>,
+    /// Ops for which the device has no kernel, as its limits are too low: plans put others in their place.
+    pub without_kernel: BTreeSet<String>,
 }
 
 impl Report {
@@ -136,6 +139,9 @@ impl fmt::Display for Report {
                 f,
                 "{op:width$}  {variant:9}  {direction:9}  {modules:8}  {cases:5}  {failed:6}  {worst:9.2e}  {tolerance:9.2e}"
             )?;
+        }
+        for op in &self.without_kernel {
+            writeln!(f, "{op:width$}  none: the limits of this device are too low, and plans do without it")?;
         }
         for failure in &self.failures {
             writeln!(f, "\nFAILED {failure}")?;

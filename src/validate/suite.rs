@@ -299,8 +299,15 @@ impl Suite {
         let mut references = References::default();
         let target = subject.session.target().copied();
         let slow = case.large && target.is_some_and(|target| target.is_software());
+        let variants = match graph.variants(target.as_ref()) {
+            Err(Error::NoKernel { op, .. }) if op == case.op.name() => {
+                report.without_kernel.insert(op);
+                return Ok(());
+            }
+            other => other?,
+        };
         let taken = if slow { graph.taken(target.as_ref())? } else { None };
-        for variant in graph.variants(target.as_ref())? {
+        for variant in variants {
             if taken.is_some_and(|taken| variant != Some(taken)) {
                 continue;
             }

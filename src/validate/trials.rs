@@ -3,6 +3,8 @@
 use super::suite::{Subject, Suite, SuiteOp};
 use crate::gpu::adapters;
 use crate::graph::Signature;
+use crate::kernel::Target;
+use crate::op::Case;
 use crate::session::Session;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::process::ExitCode;
@@ -40,8 +42,9 @@ pub fn trials(suite: &Suite) -> Vec<Trial> {
             for checked in [true, false] {
                 let kind = if checked { "checked" } else { "trusted" };
                 let (suite, adapter) = (of(cases.clone()), adapter.clone());
+                let takes = has_kernel(&cases, &adapter.target());
                 let test = move || run(&suite, Subject::gpu(&adapter, checked)?);
-                trials.push(Trial::test(format!("gpu::{i}::{kind}::{}", op.name), test));
+                trials.push(Trial::test(format!("gpu::{i}::{kind}::{}", op.name), test).with_ignored_flag(!takes));
             }
             let half = of(cases.clone()).in_half_precision();
             if half.cases() > 0 {
@@ -87,6 +90,16 @@ pub fn missing_adapter(name: impl Into<String>) -> Trial {
     let required = std::env::var(REQUIRE_GPU).is_ok_and(|value| value == "1");
     let missing = || Err(Failed::from("no Vulkan, Metal or DX12 adapter; on Debian install mesa-vulkan-drivers"));
     Trial::test(name, missing).with_ignored_flag(!required)
+}
+
+/// Whether a device with these limits has a kernel for any of these cases. Those of some fused ops bind more buffers than
+/// every device has: their trials are reported as ignored there.
+pub fn has_kernel(cases: &[Case], target: &Target) -> bool {
+    cases.iter().any(|case| {
+        let inputs = case.input_types();
+        let outputs = case.output_types().unwrap_or_default();
+        !case.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, target).is_empty()
+    })
 }
 
 /// Whether the CPU executor has a kernel for an op; else it runs the reference, and a trial would show nothing.

@@ -189,7 +189,7 @@ fn a_run_logs_what_its_tables_and_its_summary_hold() {
             _ => {}
         }
     }
-    assert_eq!((images, texts), (2, 1));
+    assert_eq!((images, texts), (3, 1));
 }
 
 #[test]
