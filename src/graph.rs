@@ -112,6 +112,11 @@ pub trait Op: std::any::Any + Debug + Send + Sync {
         outputs
     }
 
+    /// As [`Op::magnitude`], for the kernel of the CPU executor, where that one adds up other terms than the definition's.
+    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        self.magnitude(signature, inputs)
+    }
+
     /// This op with `next` applied to its output, as one op, if there is such a kernel.
     fn fuse(&self, _next: &dyn Op) -> Option<Arc<dyn Op>> {
         None

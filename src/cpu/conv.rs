@@ -3,10 +3,12 @@
 //! to threads; no sum depends on how they are dealt, so results are the same on any number of threads.
 
 mod axis;
+mod filtered_terms;
 mod sweep;
 mod weight_grad;
 mod winograd;
 
+pub(crate) use filtered_terms::filtered_terms;
 pub(crate) use sweep::{Sweep, Weights};
 pub(crate) use weight_grad::WeightGrad;
 

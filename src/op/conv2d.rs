@@ -2,6 +2,7 @@
 
 use super::window::{Padding, Window};
 use super::{Activate, Activation, Case, Conv2dWeightGrad, ConvTranspose2d, SumRows, Values, conv_kernels, expect_f32};
+use crate::cpu::conv::filtered_terms;
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Cost, Target, Tolerance, Variant};
@@ -121,6 +122,14 @@ impl Op for Conv2d {
 
     fn magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
         magnitude_before(self.activation, &Self { activation: Activation::Linear, ..*self }, signature, inputs)
+    }
+
+    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        let mut magnitude = self.magnitude(signature, inputs);
+        if let Some(terms) = filtered_terms(self.window, signature, inputs, false) {
+            magnitude[0].f64_mut().iter_mut().zip(terms).for_each(|(sum, terms)| *sum = sum.max(terms));
+        }
+        magnitude
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {

@@ -76,9 +76,20 @@ impl Op for Conv2dMaxPool2d {
     }
 
     fn magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        self.pooled(signature, |convolution| self.conv.magnitude(convolution, inputs))
+    }
+
+    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        self.pooled(signature, |convolution| self.conv.compute_magnitude(convolution, inputs))
+    }
+}
+
+impl Conv2dMaxPool2d {
+    /// Magnitudes of the convolution, as they pass the pool.
+    fn pooled(&self, signature: &Signature<'_>, magnitude: impl FnOnce(&Signature<'_>) -> Vec<Array>) -> Vec<Array> {
         let Ok(between) = self.between(signature.inputs) else { return Vec::new() };
         let between = [between];
-        let terms = self.conv.magnitude(&Signature { inputs: signature.inputs, outputs: &between }, inputs);
+        let terms = magnitude(&Signature { inputs: signature.inputs, outputs: &between });
         let mut outputs: Vec<Array> = signature.outputs.iter().map(Array::zeros).collect();
         // The largest sum of terms in the window bounds that of the largest element.
         let pooling = Signature { inputs: &between, outputs: signature.outputs };

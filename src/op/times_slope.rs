@@ -142,7 +142,19 @@ impl Op for TimesSlope {
     }
 
     fn magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
-        let mut outputs = self.product.op().magnitude(&self.of_product(signature), &inputs[..2]);
+        let product = self.product.op().magnitude(&self.of_product(signature), &inputs[..2]);
+        self.sloped(product, signature, inputs)
+    }
+
+    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        let product = self.product.op().compute_magnitude(&self.of_product(signature), &inputs[..2]);
+        self.sloped(product, signature, inputs)
+    }
+}
+
+impl TimesSlope {
+    /// Magnitudes of the product, as they pass the slope.
+    fn sloped(&self, mut outputs: Vec<Array>, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
         let types = [signature.outputs[0].clone(), signature.inputs[2].clone()];
         let terms = outputs[0].clone();
         self.slope().reference(&self.of_slope(&types, signature), &[&terms, inputs[2]], &mut outputs);

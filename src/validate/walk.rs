@@ -333,8 +333,12 @@ impl Walker<'_> {
         let mut tolerances = step.op.tolerance(signature);
         tolerances.resize(outputs.len(), Tolerance::Exact);
         let sums = tolerances.iter().any(|t| matches!(t, Tolerance::Sum { .. }));
-        let mut magnitudes: Vec<Option<Array>> =
-            if sums { step.op.magnitude(signature, &inputs).into_iter().map(Some).collect() } else { Vec::new() };
+        let magnitudes = match (sums, &step.variant) {
+            (false, _) => Vec::new(),
+            (true, Some(_)) => step.op.magnitude(signature, &inputs),
+            (true, None) => step.op.compute_magnitude(signature, &inputs),
+        };
+        let mut magnitudes: Vec<Option<Array>> = magnitudes.into_iter().map(Some).collect();
         magnitudes.resize(outputs.len(), None);
         StepReference { products, inputs: words.to_vec(), outputs, magnitudes, tolerances }
     }

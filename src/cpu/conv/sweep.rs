@@ -21,7 +21,7 @@ pub(crate) enum Weights<'a> {
 impl Weights<'_> {
     /// Whether every output channel has at least half of its taps. Minimal filtering mixes the inputs around an output
     /// before their products, whose rounding would stand out in a sum of few terms, such as that of a kernel that copies.
-    fn are_dense(&self, [inputs, outputs]: [usize; 2]) -> bool {
+    pub(super) fn are_dense(&self, [inputs, outputs]: [usize; 2]) -> bool {
         let (Self::Forward(values) | Self::Transposed(values)) = self;
         // Channels are counted some at a time, so that nothing is allocated.
         (0..outputs).step_by(COUNTED).all(|first| {
