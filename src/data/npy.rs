@@ -2,6 +2,7 @@
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
+use super::picture::printable;
 use crate::atomic_file::write_file;
 use crate::error::{Error, Result};
 use std::fs::File;
@@ -206,6 +207,12 @@ pub(super) fn read_labels(reader: &mut impl Read) -> Result<Vec<String>, String>
     bytes.chunks_exact(header.element.size_bytes as usize).map(|b| header.element.label(b)).collect()
 }
 
+/// A problem that may quote a damaged header, made short and fit to be shown.
+fn shown(problem: &str) -> String {
+    const MAX_CHARS: usize = 300;
+    printable(&problem.chars().take(MAX_CHARS).collect::<String>())
+}
+
 /// Reads an array of any number type as f32: its shape and its numbers in C order.
 ///
 /// # Errors
@@ -221,7 +228,7 @@ pub fn read(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
         let bytes = read_bytes(&mut reader, header.bytes(0)?)?;
         Ok((shape.map_err(|_| "the array is too large".to_string())?, header.element.floats(&bytes)))
     };
-    values().map_err(|problem| Error::file(path, problem))
+    values().map_err(|problem| Error::file(path, shown(&problem)))
 }
 
 /// What the numbers of a [`Numbers`] were in their file.
@@ -252,7 +259,7 @@ pub struct Numbers {
 /// A file that is no `.npy` array of numbers, or is truncated.
 pub fn read_numbers(path: &Path) -> Result<Numbers> {
     let mut reader = BufReader::new(File::open(path).map_err(Error::io(path, "read"))?);
-    numbers(&mut reader).map_err(|problem| Error::file(path, problem))
+    numbers(&mut reader).map_err(|problem| Error::file(path, shown(&problem)))
 }
 
 pub(super) fn numbers(reader: &mut impl Read) -> Result<Numbers, String> {
