@@ -101,6 +101,16 @@ pub enum Error {
         /// The device.
         name: String,
     },
+    /// Another process of a job failed, or is gone.
+    #[error("rank {rank} of {ranks}: {problem}")]
+    Rank {
+        /// Its number, from 0.
+        rank: usize,
+        /// How many there are.
+        ranks: usize,
+        /// What it says, or what is known of it.
+        problem: String,
+    },
     /// Validation ran to its end and found something wrong.
     #[error("validation on {device}: {failed} of {checked} checks failed")]
     Validation {

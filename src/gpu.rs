@@ -11,7 +11,7 @@ mod source_text;
 mod timed_replay;
 mod translate;
 
-pub use device::{Adapter, DeviceKind, DeviceLoss, Gpu, adapters};
+pub use device::{Adapter, DeviceKind, DeviceLoss, Gpu, StagedRead, adapters};
 pub use lone::{BoundData, Checks, LoneBench, LoneBinding, LoneLimits, LoneModule, LonePass, LoneSource};
 pub use recording::GpuProgram;
 pub use shader::{Layout, assemble, reflect};

@@ -69,6 +69,12 @@ pub trait Op: std::any::Any + Debug + Send + Sync {
         false
     }
 
+    /// What ranks that train together make of outputs that replace their inputs, where this op stands for that; it has no
+    /// launches. A lone rank changes nothing.
+    fn reduction(&self) -> Option<Reduction> {
+        None
+    }
+
     /// Records the gradient with respect to each input as ordinary ops. `upstream` has one gradient per output,
     /// none where nothing depends on it; `needed` says for which inputs a gradient is wanted.
     fn backward(
@@ -81,7 +87,7 @@ pub trait Op: std::any::Any + Debug + Send + Sync {
         Err(Error::NotDifferentiable { op: self.name().to_owned() })
     }
 
-    /// The ways in which a GPU can compute this, for these shapes and this device. Never empty, unless a view.
+    /// The ways in which a GPU can compute this, for these shapes and this device. Empty for an op without launches.
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant>;
 
     /// The formula, stored and accumulated in `f64`: the oracle that everything else is held against.
@@ -124,10 +130,27 @@ pub trait Op: std::any::Any + Debug + Send + Sync {
 }
 
 impl dyn Op {
+    /// Whether a device computes it: a view and a reduction over ranks have no launches.
+    pub fn has_launches(&self) -> bool {
+        !self.is_view() && self.reduction().is_none()
+    }
+
     /// This op as one of kind `T`, if it is one.
     pub fn downcast_ref<T: Op>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }
+}
+
+/// How tensors of several ranks become one.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// Mean and variance over the rows of all ranks, from those of each rank's rows.
+    Moments {
+        /// The share of this rank's rows in all.
+        share: f32,
+    },
 }
 
 /// One recorded op.

@@ -48,6 +48,7 @@ pub mod atomic_file;
 pub mod cpu;
 pub mod data;
 pub mod error;
+pub mod exchange;
 pub mod gpu;
 pub mod graph;
 mod half;

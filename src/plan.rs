@@ -1,6 +1,7 @@
 //! From a tape to a schedule: which ops run, fused where a rule allows, in which buffers. Pure data.
 
 mod fusion;
+mod rounds;
 mod tuning;
 
 use crate::error::{Error, Result};
@@ -9,6 +10,7 @@ use crate::kernel::{Cost, Target, Variant};
 use crate::tensor::{Class, TensorId, TensorType};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fusion::Tape;
@@ -84,6 +86,7 @@ impl Plan {
             let Node { op, inputs, outputs, label } = node;
             steps.push(Step { op, inputs, outputs, label, variant, choice, scratch: Vec::new() });
         }
+        let steps = rounds::arrange(steps, tensors.len());
         let mut plan =
             Self { storage: vec![None; tensors.len()], steps, tensors, slot_bytes: Vec::new(), unshared_bytes: 0 };
         plan.assign_storage();
@@ -114,6 +117,11 @@ impl Plan {
     /// The ops, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Where ranks exchange: steps that are reductions, those of one exchange together.
+    pub fn exchanges(&self) -> Vec<Range<usize>> {
+        rounds::exchanges(&self.steps)
     }
 
     /// The tensors, by [`TensorId::index`].
@@ -289,7 +297,7 @@ fn choose(
     target: &Target,
     name: Option<&str>,
 ) -> Result<Option<(Variant, Choice)>> {
-    if node.op.is_view() {
+    if !node.op.has_launches() {
         return Ok(None);
     }
     let of = |ids: &[TensorId]| -> Vec<TensorType> { ids.iter().map(|i| tensors[i.index()].ty.clone()).collect() };

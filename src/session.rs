@@ -1,14 +1,19 @@
 //! A store of named tensors and the plans that share it, on one device: write, step, read.
 
+mod reductions;
+
 use crate::cpu::CpuProgram;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::exchange::Ranks;
+use crate::gpu::{Gpu, StagedRead};
 use crate::graph::Graph;
 use crate::kernel::{Precision, Products, Target};
 use crate::memory::available_bytes;
 use crate::plan::{Plan, PlanOptions, Storage, Tuning};
 use crate::tensor::{Array, DType, TensorType};
+use reductions::Reductions;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A recorded plan of one session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +40,15 @@ pub struct Timeline {
     pub submit_ns: f64,
     /// Time on the host from the first command until the device was done.
     pub total_ns: f64,
+}
+
+/// Words on their way from a device.
+#[derive(Debug)]
+pub enum PendingRead {
+    /// They are here.
+    Words(Vec<u32>),
+    /// A GPU copies them.
+    Staged(StagedRead),
 }
 
 /// What a device does for a session. Tensors are 32-bit words under a name.
@@ -96,11 +110,24 @@ pub trait Backend: Send {
     /// From now on makes each new buffer this many words longer than its tensor, and binds them with it.
     fn set_guard_words(&mut self, _words: usize) {}
 
-    /// Runs one step of a recorded plan alone.
+    /// Runs some steps of a recorded plan, once. They may still be running on return.
     ///
     /// # Errors
     /// If the device is lost.
-    fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()>;
+    fn replay_steps(&mut self, program: ProgramId, steps: Range<usize>) -> Result<()>;
+
+    /// Begins to read the first words of the buffers in which a recorded plan keeps tensors, as they are after all that was
+    /// handed to the device.
+    ///
+    /// # Errors
+    /// If there is no such buffer, or the device is lost.
+    fn begin_read(&mut self, program: ProgramId, places: &[&(Storage, usize)]) -> Result<PendingRead>;
+
+    /// Waits for what was begun to be read: the words, one place after the other.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    fn finish_read(&mut self, read: PendingRead) -> Result<Vec<u32>>;
 
     /// Whether there is such a clock.
     fn has_clock(&self, clock: Clock) -> bool;
@@ -152,7 +179,14 @@ pub struct Session {
     tuning: Tuning,
     device: String,
     memory_limit: Option<u64>,
+    ranks: Ranks,
+    bucket_words: Option<usize>,
+    /// Of each recorded plan.
+    reductions: Vec<Option<Reductions>>,
 }
+
+/// Words that a GPU computes the next of while the last are exchanged: 1 MiB. A CPU has nothing to spare meanwhile.
+const BUCKET_WORDS: usize = 1 << 18;
 
 impl Session {
     /// On the CPU executor.
@@ -167,8 +201,37 @@ impl Session {
     }
 
     fn new(backend: Box<dyn Backend>, target: Option<Target>, device: String) -> Self {
-        let (types, tuning) = (HashMap::new(), Tuning::default());
-        Self { backend, target, types, fuse: true, variant: None, tuning, device, memory_limit: None }
+        let bucket_words = target.as_ref().filter(|target| !target.is_software()).map(|_| BUCKET_WORDS);
+        Self {
+            backend,
+            target,
+            types: HashMap::new(),
+            fuse: true,
+            variant: None,
+            tuning: Tuning::default(),
+            device,
+            memory_limit: None,
+            ranks: Ranks::alone(),
+            bucket_words,
+            reductions: Vec::new(),
+        }
+    }
+
+    /// From now on trains together with other ranks: plans that are recorded from now on sum over all of them where they
+    /// have reductions.
+    pub fn set_ranks(&mut self, ranks: Ranks) {
+        self.ranks = ranks;
+    }
+
+    /// Those that train together.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Exchanges tensors in buckets of about this many words, each as soon as its tensors are there, in plans that are
+    /// recorded from now on; without, all at once. It changes no bit.
+    pub fn set_bucket_words(&mut self, words: Option<usize>) {
+        self.bucket_words = words;
     }
 
     /// Whether plans made from now on fuse ops; on by default.
@@ -278,7 +341,12 @@ impl Session {
         for info in plan.persistent() {
             self.declare(&info.name, &info.ty)?;
         }
-        self.backend.record(plan)
+        let program = self.backend.record(plan)?;
+        self.reductions.resize_with(program.0 + 1, || None);
+        if !self.ranks.is_alone() {
+            self.reductions[program.0] = Reductions::of(plan, self.bucket_words);
+        }
+        Ok(program)
     }
 
     fn declare(&mut self, name: &str, ty: &TensorType) -> Result<()> {
@@ -386,9 +454,12 @@ impl Session {
     /// Runs a recorded plan this many times.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// If the device is lost, or another rank is gone.
     pub fn run(&mut self, program: ProgramId, times: usize) -> Result<()> {
-        self.backend.replay(program, times)
+        match self.reductions.get(program.0).and_then(Option::as_ref) {
+            None => self.backend.replay(program, times),
+            Some(reductions) => (0..times).try_for_each(|_| reductions.run(&mut *self.backend, program, &self.ranks)),
+        }
     }
 
     /// Runs one step of a recorded plan alone.
@@ -396,7 +467,7 @@ impl Session {
     /// # Errors
     /// If the device is lost.
     pub fn run_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
-        self.backend.replay_step(program, step)
+        self.backend.replay_steps(program, step..step + 1)
     }
 
     /// Whether launches can be measured by this clock.
@@ -443,6 +514,7 @@ impl Session {
     /// If the device is lost.
     pub fn clear(&mut self) -> Result<()> {
         self.types.clear();
+        self.reductions.clear();
         self.backend.clear()
     }
 

@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
 use crate::plan::{Plan, Storage};
-use crate::session::{Backend, Clock, ProgramId, Timeline};
+use crate::session::{Backend, Clock, PendingRead, ProgramId, Timeline};
 use crate::tensor::{Array, TensorType};
 use std::array::from_fn;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +26,7 @@ pub struct CpuProgram {
 
 /// A recorded plan.
 struct CpuPlan {
-    /// The steps; none for a view, which does nothing.
+    /// The steps; none for an op without launches.
     steps: Vec<Option<CpuStep>>,
     buffer_of_slot: Vec<usize>,
 }
@@ -194,7 +195,7 @@ impl Backend for CpuProgram {
         }
         let mut steps = Vec::new();
         for step in plan.steps() {
-            if step.op.is_view() {
+            if !step.op.has_launches() {
                 steps.push(None);
                 continue;
             }
@@ -235,13 +236,28 @@ impl Backend for CpuProgram {
         self.buffers.iter().map(|words| 4 * words.len()).sum()
     }
 
-    fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
+    fn replay_steps(&mut self, program: ProgramId, steps: Range<usize>) -> Result<()> {
         self.in_pool(|executor| {
-            if let Some(step) = &executor.plans[program.0].steps[step] {
+            for step in executor.plans[program.0].steps[steps].iter().flatten() {
                 Self::run_step(&mut executor.buffers, step);
             }
         });
         Ok(())
+    }
+
+    fn begin_read(&mut self, program: ProgramId, places: &[&(Storage, usize)]) -> Result<PendingRead> {
+        let mut all = Vec::with_capacity(places.iter().map(|(_, words)| words).sum());
+        for (storage, words) in places {
+            all.extend_from_slice(&self.buffers[self.buffer_of(program, storage)?][..*words]);
+        }
+        Ok(PendingRead::Words(all))
+    }
+
+    fn finish_read(&mut self, read: PendingRead) -> Result<Vec<u32>> {
+        match read {
+            PendingRead::Words(words) => Ok(words),
+            PendingRead::Staged(_) => Err(Error::shape("session", "a read of this device", "another device's")),
+        }
     }
 
     fn has_clock(&self, clock: Clock) -> bool {

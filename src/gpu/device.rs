@@ -339,26 +339,60 @@ impl Gpu {
 
     /// All words of a buffer, once everything submitted is done.
     pub(super) fn read_buffer(&self, source: &wgpu::Buffer) -> Result<Vec<u32>> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let descriptor =
-            wgpu::BufferDescriptor { label: Some("read"), size: source.size(), usage, mapped_at_creation: false };
-        let staging = self.scoped(|| self.device.create_buffer(&descriptor))?;
+        let words = (source.size() / 4) as usize;
+        self.finish_staged(self.stage(&[(source.clone(), words)], &mut Vec::new())?, &mut Vec::new())
+    }
+
+    /// Has the first words of some buffers copied, one after the other, to where the host can read them. A spare buffer is
+    /// taken where one is large enough.
+    pub(super) fn stage(&self, sources: &[(wgpu::Buffer, usize)], spare: &mut Vec<wgpu::Buffer>) -> Result<StagedRead> {
+        let words: usize = sources.iter().map(|(_, words)| words).sum();
+        let size = (4 * words).max(4) as u64;
+        let buffer = match spare.iter().position(|buffer| buffer.size() >= size) {
+            Some(at) => spare.swap_remove(at),
+            None => {
+                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                let descriptor = wgpu::BufferDescriptor { label: Some("read"), size, usage, mapped_at_creation: false };
+                self.scoped(|| self.device.create_buffer(&descriptor))?
+            }
+        };
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(source, 0, &staging, 0, None);
-        let (send, receive) = std::sync::mpsc::channel();
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |mapped| {
-            // The receiver waits below; if it is gone there is nobody to tell.
+        let mut at = 0;
+        for (source, words) in sources {
+            let bytes = 4 * *words as u64;
+            encoder.copy_buffer_to_buffer(source, 0, &buffer, at, bytes);
+            at += bytes;
+        }
+        let (send, mapped) = std::sync::mpsc::channel();
+        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, ..size, move |mapped| {
+            // The receiver waits for it; if it is gone there is nobody to tell.
             let _ = send.send(mapped);
         });
         let submitted = self.queue.submit([encoder.finish()]);
+        Ok(StagedRead { buffer, words, submitted, mapped })
+    }
+
+    /// Waits for a copy and returns its words; its buffer becomes a spare one.
+    pub(super) fn finish_staged(&self, staged: StagedRead, spare: &mut Vec<wgpu::Buffer>) -> Result<Vec<u32>> {
+        let StagedRead { buffer, words, submitted, mapped } = staged;
         self.wait_for(Some(submitted))?;
         let unread = |problem: String| self.error(format!("cannot read a buffer: {problem}"));
-        receive.recv().map_err(|e| unread(e.to_string()))?.map_err(|e| unread(e.to_string()))?;
-        let words = {
-            let mapped = staging.get_mapped_range(..).map_err(|e| unread(e.to_string()))?;
+        mapped.recv().map_err(|e| unread(e.to_string()))?.map_err(|e| unread(e.to_string()))?;
+        let read = {
+            let mapped = buffer.get_mapped_range(..(4 * words) as u64).map_err(|e| unread(e.to_string()))?;
             bytemuck::pod_collect_to_vec(&mapped)
         };
-        staging.unmap();
-        Ok(words)
+        buffer.unmap();
+        spare.push(buffer);
+        Ok(read)
     }
+}
+
+/// Words on their way from a GPU to the host.
+#[derive(Debug)]
+pub struct StagedRead {
+    buffer: wgpu::Buffer,
+    words: usize,
+    submitted: wgpu::SubmissionIndex,
+    mapped: std::sync::mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }

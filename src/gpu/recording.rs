@@ -6,13 +6,16 @@ use super::kernels::Kernel;
 use crate::error::Result;
 use crate::kernel::{Binding, Launch};
 use crate::plan::{Plan, Step, Storage};
-use crate::session::{Backend, Clock, ProgramId, Timeline};
+use crate::session::{Backend, Clock, PendingRead, ProgramId, Timeline};
 use crate::tensor::TensorType;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 /// Work that one submit may hold: desktop drivers kill longer ones.
 pub(super) const SUBMIT_NS: f64 = 80e6;
+/// Launches in a submit whose time is not known.
+const SMALL: usize = 8;
 /// Submits in flight before the host waits for the oldest.
 const IN_FLIGHT: usize = 2;
 
@@ -56,6 +59,8 @@ pub struct GpuProgram {
     in_flight: Vec<wgpu::SubmissionIndex>,
     parameter_bytes: usize,
     guard_words: usize,
+    /// Buffers that reads go through, free at the moment.
+    spare_staging: Vec<wgpu::Buffer>,
 }
 
 /// A tensor of the store: its own words, then the guard words.
@@ -75,6 +80,7 @@ impl GpuProgram {
             in_flight: Vec::new(),
             parameter_bytes: 0,
             guard_words: 0,
+            spare_staging: Vec::new(),
         }
     }
 
@@ -284,12 +290,27 @@ impl Backend for GpuProgram {
         self.guard_words = words;
     }
 
-    fn replay_step(&mut self, program: ProgramId, step: usize) -> Result<()> {
+    fn replay_steps(&mut self, program: ProgramId, steps: Range<usize>) -> Result<()> {
         let recording = std::mem::take(&mut self.recordings[program.0]);
-        let first = step.checked_sub(1).map_or(0, |before| recording.ends[before]);
-        let result = self.submit(recording.launches[first..recording.ends[step]].iter());
+        let end = |step: usize| step.checked_sub(1).map_or(0, |last| recording.ends[last]);
+        let launches = &recording.launches[end(steps.start)..end(steps.end)];
+        // Nothing is known of the time of a part; small submits are never too long.
+        let result = launches.chunks(SMALL).try_for_each(|part| self.submit(part.iter()));
         self.recordings[program.0] = recording;
         result
+    }
+
+    fn begin_read(&mut self, program: ProgramId, places: &[&(Storage, usize)]) -> Result<PendingRead> {
+        let sources = places.iter().map(|(storage, words)| Ok((self.buffer_of(program, storage)?.clone(), *words)));
+        let sources: Vec<(wgpu::Buffer, usize)> = sources.collect::<Result<_>>()?;
+        self.gpu.stage(&sources, &mut self.spare_staging).map(PendingRead::Staged)
+    }
+
+    fn finish_read(&mut self, read: PendingRead) -> Result<Vec<u32>> {
+        match read {
+            PendingRead::Words(words) => Ok(words),
+            PendingRead::Staged(staged) => self.gpu.finish_staged(staged, &mut self.spare_staging),
+        }
     }
 
     fn has_clock(&self, clock: Clock) -> bool {
@@ -387,7 +408,7 @@ impl GpuProgram {
     fn time_one(&mut self, recording: &mut Recording) -> Result<()> {
         self.wait()?;
         let begin = Instant::now();
-        for part in recording.launches.chunks(8) {
+        for part in recording.launches.chunks(SMALL) {
             self.submit(part.iter())?;
         }
         self.wait()?;

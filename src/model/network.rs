@@ -5,7 +5,9 @@ use super::shapes::{Architecture, Parameter, ResolvedLayer};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::op;
-use crate::op::{Activate, Activation, AvgPool2d, BatchNormTraining, Conv2d, ConvTranspose2d, Dropout};
+use crate::op::{
+    Activate, Activation, AvgPool2d, BatchNormTraining, BatchStatistics, Conv2d, ConvTranspose2d, Dropout,
+};
 use crate::op::{Matmul, MaxPool2d, Reparameterise, Reshape, Upsample2d, Window};
 use crate::tensor::{Class, TensorId, TensorType};
 
@@ -27,8 +29,8 @@ pub enum Mode {
     Inference,
     /// As inference, but a variational code is sampled.
     Validation(Random),
-    /// Batch normalisation takes the batch's statistics and moves the running ones; dropout drops.
-    Training(Random),
+    /// Batch normalisation takes these statistics of the batch and moves the running ones; dropout drops.
+    Training(Random, BatchStatistics),
 }
 
 /// Where a network takes its random numbers from.
@@ -73,7 +75,7 @@ impl Architecture {
         let log_variance = graph.apply_one(Matmul::default(), &[hidden, weight, bias])?;
         let sample = match mode {
             Mode::Inference => code,
-            Mode::Validation(random) | Mode::Training(random) => {
+            Mode::Validation(random) | Mode::Training(random, _) => {
                 graph.set_label("encoder.sample");
                 let op = Reparameterise { seed: random.seed, stream: random.of_layer(self.encoder.len()) };
                 graph.apply_one(op, &[code, log_variance, random.rows, random.clock])?
@@ -188,7 +190,7 @@ fn record_layer(
         }
         Layer::Dropout(layer) => match mode {
             Mode::Inference | Mode::Validation(_) => Ok(x),
-            Mode::Training(random) => {
+            Mode::Training(random, _) => {
                 let op = Dropout { rate: layer.rate, seed: random.seed, stream: random.of_layer(number) };
                 graph.apply_one(op, &[x, random.rows, random.clock])
             }
@@ -217,8 +219,9 @@ fn batch_norm(graph: &mut Graph, layer: &BatchNorm, inputs: Vec<TensorId>, mode:
     }
     let BatchNorm { momentum, epsilon, unbiased } = *layer;
     let y = match mode {
-        Mode::Training(_) => {
-            BatchNormTraining { momentum, epsilon, unbiased }.record(graph, [x, weight, bias, mean, variance])?[0]
+        Mode::Training(_, statistics) => {
+            let op = BatchNormTraining { momentum, epsilon, unbiased, statistics };
+            op.record(graph, [x, weight, bias, mean, variance])?[0]
         }
         Mode::Inference | Mode::Validation(_) => {
             let normalise = op::BatchNorm { epsilon, activation: Activation::Linear };

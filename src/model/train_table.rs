@@ -103,6 +103,10 @@ pub struct Train {
     /// Leave out the last, short batch of an epoch.
     #[serde(default)]
     pub drop_last: bool,
+    /// Where several ranks train together: whether batch normalisation takes the statistics of all their rows, as if they
+    /// were one batch, else of each rank's own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sync_batch_norm: bool,
     /// Take the pictures in a new order each epoch, else in file order.
     #[serde(default = "default_shuffle")]
     pub shuffle: bool,
@@ -147,6 +151,10 @@ impl Train {
     pub fn inference_noise(&self) -> Noise {
         self.noise_inference.unwrap_or(self.validation_noise())
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -3,7 +3,10 @@
 use super::conv2d::reals;
 use super::moments::{SHAPES, by_element_and_by_quad, chunk_len, infer_channels};
 use super::sum_rows::{matrix, split_rows};
-use super::{Activate, Activation, Case, Moments, MovingAverage, activation, conv_kernels, expect_inputs, expect_same};
+use super::{
+    Activate, Activation, AllReduce, Case, MergeMoments, Moments, MovingAverage, Scale, activation, conv_kernels,
+    expect_inputs, expect_same,
+};
 use crate::cpu::reduce::{LIGHT, RUN};
 use crate::cpu::scratch;
 use crate::cpu::vector::wide;
@@ -47,6 +50,27 @@ pub struct BatchNormTraining {
     /// Whether the running variance is the unbiased one, as in PyTorch; Keras keeps the biased one. The batch itself is
     /// normalised with the biased one either way.
     pub unbiased: bool,
+    /// Whose statistics they are, where several ranks train together.
+    pub statistics: BatchStatistics,
+}
+
+/// Whose rows the statistics of a batch are of, in training by several ranks ([`crate::exchange`]).
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub enum BatchStatistics {
+    /// There is one rank: its rows.
+    #[default]
+    Alone,
+    /// Each rank normalises by its own rows, and the running statistics move by the mean over the ranks, weighted by rows,
+    /// so that they stay the same on all.
+    Own {
+        /// The share of this rank's rows in all.
+        share: f32,
+    },
+    /// The rows of all ranks, as if they were one batch.
+    All {
+        /// The share of this rank's rows in all.
+        share: f32,
+    },
 }
 
 impl BatchNormTraining {
@@ -57,11 +81,20 @@ impl BatchNormTraining {
     /// If the shapes do not fit, or if an unbiased variance is wanted of one row.
     pub fn record(&self, graph: &mut Graph, inputs: [TensorId; 5]) -> Result<[TensorId; 3]> {
         let [x, weight, bias, running_mean, running_variance] = inputs;
-        let statistics = graph.apply(Moments, &[x])?;
-        let (mean, variance) = (statistics[0], statistics[1]);
+        let [mean, variance] = match self.statistics {
+            BatchStatistics::All { share } => MergeMoments { share }.record(graph, x)?,
+            BatchStatistics::Alone | BatchStatistics::Own { .. } => {
+                let statistics = graph.apply(Moments, &[x])?;
+                [statistics[0], statistics[1]]
+            }
+        };
         let normalise = BatchNorm { epsilon: self.epsilon, activation: Activation::Linear };
         let y = graph.apply_one(normalise, &[x, weight, bias, mean, variance])?;
         let [rows, _] = matrix(graph.ty(x));
+        let rows = match self.statistics {
+            BatchStatistics::All { share } => (rows as f32 / share).round() as usize,
+            BatchStatistics::Alone | BatchStatistics::Own { .. } => rows,
+        };
         if self.unbiased && rows < 2 {
             return Err(Error::shape(
                 "batch_norm",
@@ -70,7 +103,11 @@ impl BatchNormTraining {
             ));
         }
         let correction = if self.unbiased { rows as f32 / (rows - 1) as f32 } else { 1.0 };
-        let mut average = |scale, running, value| {
+        let mut average = |scale, running, mut value| {
+            if let BatchStatistics::Own { share } = self.statistics {
+                let part = graph.apply_one(Scale { factor: share }, &[value])?;
+                value = graph.apply_one(AllReduce, &[part])?;
+            }
             graph.apply_one(MovingAverage { momentum: self.momentum, scale }, &[running, value])
         };
         Ok([y, average(1.0, running_mean, mean)?, average(correction, running_variance, variance)?])

@@ -22,6 +22,11 @@ impl Tick {
         TensorType::u32([4])
     }
 
+    /// The words of a clock ahead of this step, counted from 0, whose batch begins at `row`.
+    pub fn at(step: u64, row: u32) -> [u32; 4] {
+        [step as u32, (step >> 32) as u32, row, 0]
+    }
+
     fn advance(&self, clock: &[u32], next: &mut [u32]) {
         let step = (u64::from(clock[1]) << 32 | u64::from(clock[0])).wrapping_add(1);
         let row = clock[2] + self.batch;

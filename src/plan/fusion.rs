@@ -121,7 +121,7 @@ impl Tape {
             target.is_none_or(|target| {
                 let (inputs, outputs) = (self.types(&node.inputs), self.types(&node.outputs));
                 let signature = Signature { inputs: &inputs, outputs: &outputs };
-                node.op.is_view() || !node.op.variants(&signature, target).is_empty()
+                !node.op.has_launches() || !node.op.variants(&signature, target).is_empty()
             })
         };
         if !rewrite.placed.iter().all(computable) {

@@ -89,7 +89,7 @@ impl Place {
     /// Of every launch of a plan; on the CPU executor of every op that is no view.
     pub(super) fn of_plan(plan: &Plan) -> Vec<Self> {
         let mut places = Vec::new();
-        for (number, step) in plan.steps().iter().enumerate().filter(|(_, step)| !step.op.is_view()) {
+        for (number, step) in plan.steps().iter().enumerate().filter(|(_, step)| step.op.has_launches()) {
             let place =
                 |variant, kernel| Self { step: number, layer: step.label.clone(), op: step.op.name(), variant, kernel };
             match &step.variant {

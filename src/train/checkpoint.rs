@@ -196,6 +196,16 @@ impl Weights {
         Ok(text)
     }
 
+    /// CRC-32C of all values: whether two ranks have the same bits.
+    pub(super) fn bits(&self) -> u32 {
+        let mut sum = Checksum(0);
+        for array in self.tensors.values() {
+            // Writing to a checksum cannot fail.
+            let _ = array.data.write(&mut sum);
+        }
+        sum.0
+    }
+
     /// CRC-32C of the metadata and of all values as they stand in the file, in hexadecimal digits: what a disk or a copy did
     /// to them shows.
     fn checksum(&self) -> String {

@@ -1,5 +1,6 @@
 //! Training: the loop, what it records on a device, checkpoints, the run folder, and the trained network at work.
 
+mod batches;
 pub mod checkpoint;
 mod device_data;
 pub mod events;

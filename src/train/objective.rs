@@ -4,7 +4,9 @@ use super::program::{HISTORY, Phase, names};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::model::{Architecture, JacobianNorm, Preset, Random, Recorded};
-use crate::op::{Add, Fill, GaussianKl, GaussianNoise, NormPenalty, Record, Scale, SparsityKl, SumRows, UnitRows};
+use crate::op::{
+    Add, AllReduce, Fill, GaussianKl, GaussianNoise, NormPenalty, Record, Scale, SparsityKl, SumRows, UnitRows,
+};
 use crate::session::Session;
 use crate::tensor::{Class, TensorId, TensorType};
 
@@ -112,7 +114,7 @@ impl Objective {
     }
 
     /// Adds what is asked of the code: KL divergence, sparsity, and a small Jacobian with respect to the network's
-    /// `input`.
+    /// `input`. Of a batch of several ranks these rows are a `share`.
     pub(super) fn add_code_penalties(
         &mut self,
         graph: &mut Graph,
@@ -120,6 +122,7 @@ impl Objective {
         network: &Recorded,
         input: TensorId,
         random: Random,
+        share: Option<f32>,
     ) -> Result<()> {
         let train = &preset.train;
         let batch = graph.ty(network.code).shape.dims()[0];
@@ -130,7 +133,11 @@ impl Objective {
         }
         if train.sparsity > 0.0 {
             let sums = graph.apply_one(SumRows, &[network.code])?;
-            let means = graph.apply_one(Scale { factor: 1.0 / batch as f32 }, &[sums])?;
+            // The penalty is of the mean over the whole batch, whichever ranks have its rows.
+            let mut means = graph.apply_one(Scale { factor: share.unwrap_or(1.0) / batch as f32 }, &[sums])?;
+            if share.is_some() {
+                means = graph.apply_one(AllReduce, &[means])?;
+            }
             let op = SparsityKl { target: train.sparsity_target as f32, weight: train.sparsity as f32 };
             let term = graph.apply_one(op, &[means])?;
             self.add(graph, Part::Code, term)?;
@@ -151,10 +158,26 @@ impl Objective {
         Ok(())
     }
 
-    /// Records the total in the phase's history, and the parts in theirs where there are several.
-    pub(super) fn record(&self, graph: &mut Graph, phase: Phase, clock: TensorId) -> Result<()> {
+    /// Makes each mean over the rows of this rank its part of the mean over the rows of all ranks.
+    pub(super) fn weigh(&mut self, graph: &mut Graph, share: f32) -> Result<()> {
         graph.set_label("loss");
-        let mut keep = |name: &str, value: TensorId| {
+        let total = self.total;
+        self.total = graph.apply_one(Scale { factor: share }, &[total])?;
+        for (_, value) in &mut self.parts {
+            // One part alone is the total.
+            *value = if *value == total { self.total } else { graph.apply_one(Scale { factor: share }, &[*value])? };
+        }
+        Ok(())
+    }
+
+    /// Records the total in the phase's history, and the parts in theirs where there are several; summed over the ranks
+    /// where there are several of those.
+    pub(super) fn record(&self, graph: &mut Graph, phase: Phase, clock: TensorId, ranks: bool) -> Result<()> {
+        graph.set_label("loss");
+        let mut keep = |name: &str, mut value: TensorId| {
+            if ranks {
+                value = graph.apply_one(AllReduce, &[value])?;
+            }
             let history = graph.persistent(Class::State, name, TensorType::f32([HISTORY]))?;
             graph.apply_one(Record, &[value, history, clock])
         };

@@ -1,5 +1,6 @@
 //! Whether a data set lies on the device or streams to it, and how large the ring is that it streams through.
 
+use super::batches::Batches;
 use super::device_data::DeviceData;
 use super::program::{Phase, Recipe, names};
 use super::steps::Steps;
@@ -79,8 +80,10 @@ impl Placement<'_> {
     pub(super) fn step_bytes(&self, ring: &DeviceData, session: &Session) -> Result<u64> {
         let recipe = Recipe { preset: self.preset, architecture: self.architecture, data: ring };
         let drop_last = self.preset.train.drop_last;
-        let training = Steps::graphs(&recipe, Phase::Training, self.split.train.len(), drop_last)?;
-        let validation = Steps::graphs(&recipe, Phase::Validation, self.split.held_out.len(), false)?;
+        let batches =
+            |rows: &[u32], drop_last| Batches::new(self.preset.train.batch, rows.len(), drop_last, session.ranks());
+        let training = Steps::graphs(&recipe, Phase::Training, batches(&self.split.train, drop_last))?;
+        let validation = Steps::graphs(&recipe, Phase::Validation, batches(&self.split.held_out, false))?;
         let plans: Vec<Plan> =
             training.iter().chain(&validation).map(|graph| session.plan(graph)).collect::<Result<_>>()?;
         Ok(Plan::bytes_together(&plans, |name| name.starts_with(names::DATA)) as u64)

@@ -1,5 +1,6 @@
 //! What a run records: the training step and the validation step, as graphs over tensors that share one store.
 
+use super::batches::Taken;
 use super::device_data::DeviceData;
 use super::noise;
 use super::objective::Objective;
@@ -7,7 +8,7 @@ use super::optimizer;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::model::{Architecture, Loss, Mode, Preset, Random};
-use crate::op::{BceLogits, Gather, Mse, Scale, Tick};
+use crate::op::{AllReduce, BatchStatistics, BceLogits, Gather, Mse, Scale, Tick};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::{Class, TensorId, TensorType};
 
@@ -86,31 +87,35 @@ pub(super) struct Recipe<'a> {
 }
 
 impl Recipe<'_> {
-    /// The graph of one step over `batch` rows of an epoch of `rows`, taken from an order of `order_rows`.
-    pub(super) fn graph(&self, phase: Phase, batch: usize, rows: usize, order_rows: usize) -> Result<Graph> {
+    /// The graph of one step over what a rank takes of a batch, out of `rows` that it takes in an epoch.
+    pub(super) fn graph(&self, phase: Phase, taken: Taken, rows: usize) -> Result<Graph> {
         let mut graph = Graph::new();
         let clock = graph.persistent(Class::State, &names::clock(phase), Tick::clock())?;
-        let objective = self.objective(&mut graph, phase, clock, batch, order_rows)?;
-        objective.record(&mut graph, phase, clock)?;
+        let mut objective = self.objective(&mut graph, phase, clock, taken, rows)?;
+        if let Some(share) = taken.share {
+            objective.weigh(&mut graph, share)?;
+        }
+        objective.record(&mut graph, phase, clock, taken.share.is_some())?;
         if phase == Phase::Training {
-            self.update(&mut graph, &objective, clock)?;
+            self.update(&mut graph, &objective, clock, taken.share.is_some())?;
         }
         graph.set_label("clock");
         let word = |n: usize| u32::try_from(n).map_err(|_| Error::setting("data", "too many pictures to number"));
-        graph.apply_one(Tick { batch: word(batch)?, rows: word(rows)? }, &[clock])?;
+        graph.apply_one(Tick { batch: word(taken.own)?, rows: word(rows)? }, &[clock])?;
         Ok(graph)
     }
 
-    /// Records a batch, its noise, the network, the loss and its penalties.
+    /// Records a batch, its noise, the network, the loss and its penalties: the means over what the rank takes.
     pub(super) fn objective(
         &self,
         graph: &mut Graph,
         phase: Phase,
         clock: TensorId,
-        batch: usize,
-        order_rows: usize,
+        taken: Taken,
+        rows: usize,
     ) -> Result<Objective> {
-        let (clean, indices) = self.batch(graph, phase, clock, batch, order_rows)?;
+        let batch = taken.own;
+        let (clean, indices) = self.batch(graph, phase, clock, batch, rows)?;
         let noise_clock = match phase {
             Phase::Training => clock,
             Phase::Validation => graph.persistent(Class::State, names::FIXED_CLOCK, Tick::clock())?,
@@ -120,7 +125,7 @@ impl Recipe<'_> {
         let seed = key(self.preset.train.seed);
         let random = Random { seed, stream: phase.stream(), rows: indices, clock: noise_clock };
         let mode = match phase {
-            Phase::Training => Mode::Training(random),
+            Phase::Training => Mode::Training(random, self.statistics(taken)),
             Phase::Validation => Mode::Validation(random),
         };
         let network = self.architecture.record(graph, noisy, mode)?;
@@ -137,9 +142,18 @@ impl Recipe<'_> {
             reconstruction = graph.apply_one(Scale { factor: pixels as f32 }, &[reconstruction])?;
         }
         let mut objective = Objective::new(reconstruction, numbers);
-        objective.add_code_penalties(graph, self.preset, &network, noisy, random)?;
+        objective.add_code_penalties(graph, self.preset, &network, noisy, random, taken.share)?;
         objective.add_weight_penalties(graph, self.preset, self.architecture)?;
         Ok(objective)
+    }
+
+    /// Whose statistics batch normalisation takes.
+    fn statistics(&self, taken: Taken) -> BatchStatistics {
+        match taken.share {
+            None => BatchStatistics::Alone,
+            Some(share) if self.preset.train.sync_batch_norm => BatchStatistics::All { share },
+            Some(share) => BatchStatistics::Own { share },
+        }
     }
 
     fn batch(
@@ -166,11 +180,17 @@ impl Recipe<'_> {
         Ok((outputs[0], outputs[1]))
     }
 
-    /// Gradients of all parameters, and their update in place.
-    fn update(&self, graph: &mut Graph, objective: &Objective, clock: TensorId) -> Result<()> {
+    /// Gradients of all parameters, summed over the ranks where there are several, and their update in place.
+    fn update(&self, graph: &mut Graph, objective: &Objective, clock: TensorId, ranks: bool) -> Result<()> {
         let parameters = self.architecture.record_parameters(graph)?;
         let scale = self.preset.train.loss_scale(objective.numbers);
-        let gradients = graph.scaled_gradients(objective.total, &parameters, scale as f32)?;
+        let mut gradients = graph.scaled_gradients(objective.total, &parameters, scale as f32)?;
+        if ranks {
+            graph.set_label("exchange");
+            for gradient in &mut gradients {
+                *gradient = graph.apply_one(AllReduce, &[*gradient])?;
+            }
+        }
         graph.set_label("optimizer");
         optimizer::record(&self.preset.train, graph, &parameters, &gradients, clock)
     }
@@ -189,7 +209,7 @@ pub fn step_plan(preset: &Preset, batch: usize, options: PlanOptions<'_>) -> Res
     let architecture = preset.architecture()?;
     let data = DeviceData::resident(architecture.input, batch, true, options.target)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
-    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
+    let graph = recipe.graph(Phase::Training, Taken::all(batch), batch)?;
     Plan::new(&graph, options)
 }
 

@@ -66,6 +66,16 @@ impl Progress {
         }
     }
 
+    /// Leaves out what was done of the epoch under way from `row` on, which is done again.
+    pub(super) fn go_back_to(&mut self, row: u64) {
+        if row < self.row {
+            let kept = row as f64 / self.row as f64;
+            self.loss_sum *= kept;
+            self.part_sums.0.iter_mut().for_each(|sum| *sum *= kept);
+            self.row = row;
+        }
+    }
+
     /// The counters as text; `f64` digits read back exactly.
     fn entries(&self) -> Vec<(&'static str, String)> {
         fn optional<T: ToString>(value: Option<T>) -> String {

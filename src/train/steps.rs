@@ -1,17 +1,16 @@
 //! The recorded steps of one phase, and which of them comes next.
 
+use super::batches::{Batches, Taken};
 use super::program::{Phase, Recipe};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::session::{ProgramId, Session};
 
-/// Recorded steps of one phase: over a whole batch, and over the short one at the end of an epoch.
+/// Recorded steps of one phase: over a whole batch, and over the short one at the end of an epoch. Rows and sizes count the
+/// rows of all ranks.
 pub(super) struct Steps {
-    /// Rows of a whole batch.
-    pub(super) batch: usize,
-    /// Rows of an epoch that are used.
-    pub(super) rows: usize,
+    pub(super) batches: Batches,
     whole: Option<Recorded>,
     short: Option<Recorded>,
 }
@@ -19,48 +18,42 @@ pub(super) struct Steps {
 struct Recorded {
     program: ProgramId,
     plan: Plan,
-    /// Rows of its batch.
-    size: usize,
+    taken: Taken,
+}
+
+/// A batch that comes next, and those that follow it.
+pub(super) struct Next {
+    pub(super) program: ProgramId,
+    /// What this rank takes of it.
+    pub(super) taken: Taken,
+    /// How many follow each other, this one included.
+    pub(super) follow: usize,
 }
 
 impl Steps {
-    pub(super) fn record(
-        session: &mut Session,
-        recipe: &Recipe<'_>,
-        phase: Phase,
-        order_rows: usize,
-        drop_last: bool,
-    ) -> Result<Self> {
-        let batch = recipe.preset.train.batch;
-        let [whole, short] = sizes(batch, order_rows, drop_last);
-        let rows = rows(batch, order_rows, drop_last);
-        let mut record = |size: usize| -> Result<Recorded> {
-            let plan = session.plan(&recipe.graph(phase, size, rows, order_rows)?)?;
-            Ok(Recorded { program: session.record_plan(&plan)?, plan, size })
+    pub(super) fn record(session: &mut Session, recipe: &Recipe<'_>, phase: Phase, batches: Batches) -> Result<Self> {
+        let mut record = |taken: Taken| -> Result<Recorded> {
+            let plan = session.plan(&recipe.graph(phase, taken, batches.own_rows())?)?;
+            Ok(Recorded { program: session.record_plan(&plan)?, plan, taken })
         };
-        let whole = whole.map(&mut record).transpose()?;
-        let short = short.map(&mut record).transpose()?;
-        Ok(Self { batch, rows, whole, short })
+        let whole = batches.whole().map(&mut record).transpose()?;
+        let short = batches.short().map(&mut record).transpose()?;
+        Ok(Self { batches, whole, short })
     }
 
     /// The graphs that [`Steps::record`] records.
-    pub(super) fn graphs(recipe: &Recipe<'_>, phase: Phase, order_rows: usize, drop_last: bool) -> Result<Vec<Graph>> {
-        let batch = recipe.preset.train.batch;
-        let rows = rows(batch, order_rows, drop_last);
-        let graph = |size: usize| recipe.graph(phase, size, rows, order_rows);
-        sizes(batch, order_rows, drop_last).into_iter().flatten().map(graph).collect()
+    pub(super) fn graphs(recipe: &Recipe<'_>, phase: Phase, batches: Batches) -> Result<Vec<Graph>> {
+        let taken = batches.whole().into_iter().chain(batches.short());
+        taken.map(|taken| recipe.graph(phase, taken, batches.own_rows())).collect()
     }
 
-    pub(super) fn per_epoch(&self) -> u64 {
-        self.rows.div_ceil(self.batch) as u64
-    }
-
-    /// The program for the batch that begins at `row`, its size, and how many of them follow each other.
-    pub(super) fn at(&self, row: usize) -> Option<(ProgramId, usize, usize)> {
-        let whole = (self.rows - row) / self.batch;
+    /// The batch that begins at `row`; none at the end of the epoch.
+    pub(super) fn at(&self, row: usize) -> Option<Next> {
+        let left = self.batches.rows().checked_sub(row)?;
+        let next = |recorded: &Recorded, follow| Next { program: recorded.program, taken: recorded.taken, follow };
         match (&self.whole, &self.short) {
-            (Some(recorded), _) if whole > 0 => Some((recorded.program, recorded.size, whole)),
-            (_, Some(recorded)) => Some((recorded.program, recorded.size, 1)),
+            (Some(whole), _) if left >= whole.taken.rows => Some(next(whole, left / whole.taken.rows)),
+            (_, Some(short)) if left > 0 => Some(next(short, 1)),
             _ => None,
         }
     }
@@ -70,17 +63,4 @@ impl Steps {
         let mut all = self.whole.iter().chain(&self.short);
         all.find(|recorded| recorded.program == program).map(|recorded| &recorded.plan)
     }
-}
-
-/// Sizes of the whole batch and of the short one at the end, where there are such.
-fn sizes(batch: usize, order_rows: usize, drop_last: bool) -> [Option<usize>; 2] {
-    let whole = (order_rows >= batch).then_some(batch);
-    let left = order_rows % batch;
-    [whole, (left > 0 && !(drop_last && whole.is_some())).then_some(left)]
-}
-
-/// Rows of an epoch that are used.
-fn rows(batch: usize, order_rows: usize, drop_last: bool) -> usize {
-    let [_, short] = sizes(batch, order_rows, drop_last);
-    order_rows / batch * batch + short.unwrap_or(0)
 }

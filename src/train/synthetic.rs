@@ -1,5 +1,6 @@
 //! A preset's training step on synthetic pictures: for validation and profiles, where no data set is at hand.
 
+use super::batches::Taken;
 use super::device_data::DeviceData;
 use super::program::{HISTORY, Phase, Recipe, names};
 use crate::error::Result;
@@ -38,7 +39,7 @@ pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) ->
     let architecture = preset.architecture()?;
     let data = DeviceData::resident(architecture.input, batch, true, target)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
-    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
+    let graph = recipe.graph(Phase::Training, Taken::all(batch), batch)?;
     Ok(SyntheticStep { graph, values: values(preset, &architecture, batch) })
 }
 
@@ -74,7 +75,7 @@ pub fn synthetic_loss(preset: &Preset, batch: usize) -> Result<SyntheticLoss> {
     let recipe = Recipe { preset, architecture: &architecture, data: &data };
     let mut graph = Graph::new();
     let clock = graph.persistent(Class::State, &names::clock(Phase::Training), Tick::clock())?;
-    let loss = recipe.objective(&mut graph, Phase::Training, clock, batch, batch)?.total;
+    let loss = recipe.objective(&mut graph, Phase::Training, clock, Taken::all(batch), batch)?.total;
     graph.keep(loss, "loss")?;
     let parameters = architecture.record_parameters(&mut graph)?;
     let mut gradients = Vec::new();

@@ -2,6 +2,7 @@
 
 mod diagnosis;
 
+use super::batches::Batches;
 use super::checkpoint::Weights;
 use super::events::{Ending, Event, Observer, Outcome, TrainOptions};
 use super::objective::{PartMeans, PartSums};
@@ -13,11 +14,12 @@ use super::row_log::{EpochRow, RowLog, StepRow};
 use super::run_dir::{self, RunDir};
 use super::source::{self, Source};
 use super::state::{self, Progress};
-use super::steps::Steps;
+use super::steps::{Next, Steps};
 use super::validation::validate;
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::model::{Architecture, Preset};
+use crate::op::Tick;
 use crate::session::Session;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
@@ -102,6 +104,8 @@ impl Trainer {
         let mut trainer = Self::new(preset, data, split, session, run, options, progress)?;
         let rows = trainer.rows();
         state::load(&mut trainer.session, &preset.train, &trainer.architecture, &state, rows)?;
+        // Other ranks than now may have stopped within a batch of today's.
+        trainer.progress.go_back_to(trainer.training.batches.begin_of_batch(trainer.progress.row as usize) as u64);
         Ok(trainer)
     }
 
@@ -134,8 +138,7 @@ impl Trainer {
         let placed = placement.choose(&session)?;
         Room { placement, data: &placed, session: &session }.check()?;
         let recipe = Recipe { preset, architecture: &architecture, data: &placed };
-        let drop_last = preset.train.drop_last;
-        let recorded = Self::record(&mut session, &recipe, split, drop_last);
+        let recorded = Self::record(&mut session, &recipe, split);
         let (training, validation) = match recorded {
             Err(Error::OutOfMemory { .. }) => {
                 let room = Room { placement, data: &placed, session: &session };
@@ -166,24 +169,23 @@ impl Trainer {
     }
 
     /// The steps of training, and of validation where something is held out.
-    fn record(
-        session: &mut Session,
-        recipe: &Recipe<'_>,
-        split: &Split,
-        drop_last: bool,
-    ) -> Result<(Steps, Option<Steps>)> {
-        let training = Steps::record(session, recipe, Phase::Training, split.train.len(), drop_last)?;
-        let held_out = split.held_out.len();
-        let validation = match held_out {
-            0 => None,
-            _ => Some(Steps::record(session, recipe, Phase::Validation, held_out, false)?),
-        };
-        Ok((training, validation))
+    fn record(session: &mut Session, recipe: &Recipe<'_>, split: &Split) -> Result<(Steps, Option<Steps>)> {
+        let train = &recipe.preset.train;
+        let batches = Batches::new(train.batch, split.train.len(), train.drop_last, session.ranks());
+        let training = Steps::record(session, recipe, Phase::Training, batches)?;
+        if split.held_out.is_empty() {
+            return Ok((training, None));
+        }
+        let batches = Batches::new(train.batch, split.held_out.len(), false, session.ranks());
+        Ok((training, Some(Steps::record(session, recipe, Phase::Validation, batches)?)))
     }
 
-    /// Steps of the whole run.
+    /// Steps of the whole run: those done, and as many more as its epochs have at the batch of today's ranks.
     pub fn total_steps(&self) -> u64 {
-        let all = self.preset.train.epochs.saturating_mul(self.training.per_epoch());
+        let (batches, progress) = (&self.training.batches, &self.progress);
+        let in_epoch = (progress.row as usize).div_ceil(batches.size()) as u64;
+        let left = self.preset.train.epochs.saturating_sub(progress.epoch).saturating_mul(batches.steps());
+        let all = left.saturating_add(progress.step).saturating_sub(in_epoch);
         self.preset.train.steps.map_or(all, |steps| steps.min(all))
     }
 
@@ -221,11 +223,11 @@ impl Trainer {
         }
         while ending.is_none() && !self.is_finished() {
             self.advance(observer)?;
-            let epoch_done = self.progress.row as usize == self.training.rows;
+            let epoch_done = self.progress.row as usize == self.training.batches.rows();
             if epoch_done {
                 self.finish_epoch(observer)?;
             }
-            if observer.stop_requested() && !self.is_finished() {
+            if self.session.ranks().any(observer.stop_requested())? && !self.is_finished() {
                 ending = Some(Ending::Interrupted);
             }
             if epoch_done || ending.is_some() || self.is_finished() {
@@ -266,20 +268,25 @@ impl Trainer {
             generator.set_stream(self.progress.epoch + 1);
             order.shuffle(&mut generator);
         }
-        self.source.begin(&mut self.session, Phase::Training, order.into())
+        let batches = &self.training.batches;
+        // A saved clock may be that of other ranks, whose rows were others.
+        let clock = Tick::at(self.progress.step, batches.own_row(self.progress.row as usize) as u32);
+        self.session.write_words(&names::clock(Phase::Training), &clock)?;
+        self.source.begin(&mut self.session, Phase::Training, batches.own_order(&order).into())
     }
 
     /// Runs some steps of the epoch under way and reads their losses.
     fn advance(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let begin = Instant::now();
         let row = self.progress.row as usize;
-        let Some((program, size, follow)) = self.training.at(row) else {
+        let Some(Next { program, taken, follow }) = self.training.at(row) else {
             return Err(Error::Training { step: self.progress.step, problem: "no batch is left".to_owned() });
         };
-        let ready = self.source.prepare(&mut self.session, row)?.saturating_sub(row) / size;
+        let (own_row, size) = (self.training.batches.own_row(row), taken.rows);
+        let ready = self.source.prepare(&mut self.session, own_row)?.saturating_sub(own_row) / taken.own;
         let left = self.total_steps() - self.progress.step;
         let most = left.min(self.log_every).min(HISTORY as u64).min(follow.min(ready).max(1) as u64);
-        let count = self.group().min(most) as usize;
+        let count = self.session.ranks().least(self.group().min(most) as usize)?;
         let (steps, train) = (self.total_steps(), &self.preset.train);
         rate::write(&mut self.session, train, &self.progress, count, steps)?;
         self.session.run(program, count)?;
@@ -316,7 +323,7 @@ impl Trainer {
         if pictures == 0 {
             return 1;
         }
-        let steps = pictures as f64 / self.training.batch as f64;
+        let steps = pictures as f64 / self.training.batches.size() as f64;
         ((steps * REPORT_EVERY.as_secs_f64() / time.as_secs_f64().max(1e-6)) as u64).max(1)
     }
 
@@ -393,6 +400,7 @@ impl Trainer {
         self.metrics_csv.sync()?;
         let state = self.carried()?;
         self.check_finite(&state, observer)?;
+        self.session.ranks().same(state.bits(), "what it has learnt")?;
         self.save_state(state)?;
         observer.event(&Event::Saved { step: self.progress.step });
         Ok(())

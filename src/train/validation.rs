@@ -1,16 +1,16 @@
 //! The loss on the held-out pictures: as training logs it, and of weights that are given.
 
+use super::batches::Batches;
 use super::checkpoint::Weights;
 use super::objective::{PartMeans, PartSums};
 use super::placement::Placement;
 use super::program::{HISTORY, Phase, Recipe, names};
 use super::source::{self, Source};
-use super::steps::Steps;
+use super::steps::{Next, Steps};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use crate::model::Preset;
 use crate::session::Session;
-use std::sync::Arc;
 
 /// Mean loss over the held-out pictures and means of its parts, with the same noise each time.
 pub(super) fn validate(
@@ -20,13 +20,14 @@ pub(super) fn validate(
     held_out: &[u32],
 ) -> Result<(f64, PartMeans)> {
     session.write_words(&names::clock(Phase::Validation), &[0; 4])?;
-    source.begin(session, Phase::Validation, Arc::from(held_out))?;
+    let batches = &steps.batches;
+    source.begin(session, Phase::Validation, batches.own_order(held_out).into())?;
     let (mut row, mut step, mut sum) = (0, 0, 0.0);
     let mut parts = PartSums::default();
-    while row < steps.rows {
-        let Some((program, size, follow)) = steps.at(row) else { break };
-        let ready = source.prepare(session, row)?.saturating_sub(row) / size;
-        let count = follow.min(HISTORY).min(ready.max(1));
+    while let Some(Next { program, taken, follow }) = steps.at(row) {
+        let (own_row, size) = (batches.own_row(row), taken.rows);
+        let ready = source.prepare(session, own_row)?.saturating_sub(own_row) / taken.own;
+        let count = session.ranks().least(follow.min(HISTORY).min(ready.max(1)))?;
         session.run(program, count)?;
         source.look_ahead(session)?;
         let losses = session.read(&names::losses(Phase::Validation))?;
@@ -35,7 +36,7 @@ pub(super) fn validate(
         row += count * size;
         step += count;
     }
-    let pictures = steps.rows as f64;
+    let pictures = batches.rows() as f64;
     Ok((sum / pictures, parts.means(session, Phase::Validation, pictures)))
 }
 
@@ -65,7 +66,8 @@ pub fn validation_loss(
     let (values, rows) = (&data.values, data.len());
     let placed = Placement { preset, architecture: &architecture, values, rows, split, limit: None }.choose(session)?;
     let recipe = Recipe { preset, architecture: &architecture, data: &placed };
-    let steps = Steps::record(session, &recipe, Phase::Validation, split.held_out.len(), false)?;
+    let batches = Batches::new(preset.train.batch, split.held_out.len(), false, session.ranks());
+    let steps = Steps::record(session, &recipe, Phase::Validation, batches)?;
     let mut source = source::of(placed, session, values)?;
     for parameter in architecture.saved() {
         let values = weights.take_f32(&parameter.name, &parameter.shape)?;

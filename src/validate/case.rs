@@ -77,7 +77,7 @@ impl CaseGraph {
         let Some(target) = target else { return Ok(vec![None]) };
         let plan = Plan::new(&self.graph, PlanOptions { target: Some(target), fuse: false, variant: None })?;
         let mut names = BTreeSet::new();
-        for step in plan.steps().iter().filter(|step| !step.op.is_view()) {
+        for step in plan.steps().iter().filter(|step| step.op.has_launches()) {
             let (inputs, outputs) = plan.types(step);
             let variants = step.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, target);
             names.extend(variants.iter().map(|v| v.name));

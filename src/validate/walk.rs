@@ -88,8 +88,10 @@ pub(super) fn walk_with(
     walker.references.of_step.resize_with(plan.steps().len(), || None);
     let mut outcomes = Vec::new();
     for (number, step) in plan.steps().iter().enumerate() {
-        if step.op.is_view() {
-            walker.values[step.outputs[0].index()] = walker.values[step.inputs[0].index()].clone();
+        if !step.op.has_launches() {
+            for (output, input) in step.outputs.iter().zip(&step.inputs) {
+                walker.values[output.index()] = walker.values[input.index()].clone();
+            }
             continue;
         }
         let comparison = walker.step(number, step)?;

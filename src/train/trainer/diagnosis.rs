@@ -11,6 +11,7 @@ use crate::train::objective::Part;
 use crate::train::program::{HISTORY, Phase, names};
 use crate::train::run_dir;
 use crate::train::state::{self, Progress};
+use crate::train::steps::Next;
 use crate::train::{Weights, rate};
 
 impl Trainer {
@@ -53,16 +54,14 @@ impl Trainer {
     /// Runs the next step of the epoch under way; none where the epoch is at its end.
     fn repeat_step(&mut self) -> Result<Option<(ProgramId, usize)>> {
         let row = self.progress.row as usize;
-        let Some((program, size, _)) = self.training.at(row).filter(|_| row < self.training.rows) else {
-            return Ok(None);
-        };
-        self.source.prepare(&mut self.session, row)?;
+        let Some(Next { program, taken, .. }) = self.training.at(row) else { return Ok(None) };
+        self.source.prepare(&mut self.session, self.training.batches.own_row(row))?;
         let steps = self.total_steps();
         rate::write(&mut self.session, &self.preset.train, &self.progress, 1, steps)?;
         self.session.run(program, 1)?;
         self.source.look_ahead(&mut self.session)?;
         self.progress.step += 1;
-        Ok(Some((program, size)))
+        Ok(Some((program, taken.rows)))
     }
 
     /// The histories still hold what the run logged before it was repeated.
@@ -85,7 +84,7 @@ impl Trainer {
 fn walk(session: &mut Session, plan: &Plan, program: ProgramId) -> Result<Option<String>> {
     let loss = names::losses(Phase::Training);
     let mut backward = false;
-    for (number, step) in plan.steps().iter().enumerate().filter(|(_, step)| !step.op.is_view()) {
+    for (number, step) in plan.steps().iter().enumerate().filter(|(_, step)| step.op.has_launches()) {
         session.run_step(program, number)?;
         for &id in &step.outputs {
             let info = &plan.tensors()[id.index()];

@@ -6,7 +6,7 @@ use super::layout::Role;
 use super::ports::{Port, optional, port};
 use super::tape::Tape;
 use super::{optimizers, windows};
-use crate::op::{Activate, Activation, BatchNorm, BatchNormTraining, BceLogits, Matmul, Mse};
+use crate::op::{Activate, Activation, BatchNorm, BatchNormTraining, BatchStatistics, BceLogits, Matmul, Mse};
 use crate::tensor::TensorId;
 
 /// One row: an op of a `case.json`.
@@ -213,7 +213,8 @@ fn batch_norm(tape: &mut Tape, attributes: &Attributes<'_>) -> Result<Vec<Tensor
     if !attributes.flag("training")? {
         return Ok(tape.graph.apply(BatchNorm { epsilon, activation: Activation::Linear }, &tape.inputs())?);
     }
-    let op = BatchNormTraining { momentum: attributes.number("momentum")? as f32, epsilon, unbiased: false };
+    let momentum = attributes.number("momentum")? as f32;
+    let op = BatchNormTraining { momentum, epsilon, unbiased: false, statistics: BatchStatistics::Alone };
     let inputs = ["x", "weight", "bias", "running_mean", "running_var"];
     let [x, weight, bias, mean, variance] = inputs.map(|name| tape.input(name));
     Ok(op.record(&mut tape.graph, [x?, weight?, bias?, mean?, variance?])?.into())
