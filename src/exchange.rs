@@ -215,16 +215,16 @@ impl Ranks {
     /// What was achieved here, if all others achieved it as well: no rank goes on to wait for one that failed.
     ///
     /// # Errors
-    /// The own error; else [`Error::Rank`] with that of the first rank that has one.
+    /// The error of the first rank that has one: there as it is, on all others as [`Error::Rank`].
     pub fn agree<T>(&self, own: Result<T>) -> Result<T> {
         if self.is_alone() {
             return own;
         }
         let text = own.as_ref().err().map(ToString::to_string).unwrap_or_default();
         let problems = self.gather_bytes(text.as_bytes())?;
-        let value = own?;
         match problems.iter().position(|problem| !problem.is_empty()) {
-            None => Ok(value),
+            None => own,
+            Some(rank) if rank == self.rank() => own,
             Some(rank) => {
                 let problem = String::from_utf8_lossy(&problems[rank]).into_owned();
                 Err(Error::Rank { rank, ranks: self.count(), problem })

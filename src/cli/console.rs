@@ -13,6 +13,7 @@ const STDOUT: &str = "standard output";
 /// Where a command writes.
 pub(crate) struct Console {
     json: bool,
+    silent: bool,
     quiet: bool,
     /// Whether progress is drawn as bars; else it is logged by lines.
     bars: bool,
@@ -22,7 +23,12 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn new(json: bool, quiet: bool, started: Instant) -> Self {
-        Self { json, quiet, bars: !quiet && io::stderr().is_terminal(), started }
+        Self { json, silent: false, quiet, bars: !quiet && io::stderr().is_terminal(), started }
+    }
+
+    /// Of a process that has others speak for it: nothing but its errors is written.
+    pub(crate) fn silent(started: Instant) -> Self {
+        Self { json: false, silent: true, quiet: true, bars: false, started }
     }
 
     /// The same for a part of a command that counts its time for itself, from now on.
@@ -37,6 +43,9 @@ impl Console {
         } else {
             text.to_string()
         };
+        if self.silent {
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
         writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()).map_err(Error::io(STDOUT, "write"))
     }
@@ -55,12 +64,18 @@ impl Console {
 
     /// The one line of a command that failed, after the lines of a shader that it is about.
     pub(crate) fn error(&self, error: &Error) {
+        self.error_of(None, error);
+    }
+
+    /// As [`Console::error`], of something that has a name.
+    pub(crate) fn error_of(&self, name: Option<String>, error: &Error) {
         if let Error::Wgsl { rendered, .. } = error {
             write_error_line(&rendered.trim_end());
         }
         let text = error.to_string();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        write_error_line(&format_args!("error: {}", lines.join(" ")));
+        let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+        write_error_line(&format_args!("error: {name}{}", lines.join(" ")));
     }
 
     /// Whether there are progress bars.
@@ -81,7 +96,8 @@ impl Console {
 
 /// A reader of standard error that went away is no reason to stop.
 fn write_error_line(line: &dyn Display) {
-    drop(writeln!(io::stderr().lock(), "{line}"));
+    // In one piece: several processes may write to one terminal.
+    drop(io::stderr().lock().write_all(format!("{line}\n").as_bytes()));
 }
 
 /// Whether nobody reads standard output any more.

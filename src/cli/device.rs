@@ -77,6 +77,34 @@ pub(super) fn open_in(precision: Precision, wanted: &str, console: &Console) -> 
     Ok(session)
 }
 
+/// The device that the process of this place on its machine takes, where several processes take one each: of those that
+/// are wanted, each the next one, and the first again where there are too few.
+///
+/// # Errors
+/// A device that is not there, with the list of those that are.
+pub(super) fn for_place(wanted: &str, place: usize) -> Result<String> {
+    let candidates: Vec<Candidate> = adapters().iter().map(Candidate::of).collect();
+    Ok(placed(wanted, place, &candidates)?.map_or_else(|| wanted.to_owned(), |index| index.to_string()))
+}
+
+/// As [`for_place`]: an index; none where what is wanted says it all.
+fn placed(wanted: &str, place: usize, candidates: &[Candidate]) -> Result<Option<usize>> {
+    let fitting: Vec<usize> = if is_auto(wanted) {
+        automatic(candidates)
+    } else if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
+        Vec::new()
+    } else {
+        let first = named(wanted, candidates)?;
+        let part = wanted.to_lowercase();
+        let fits = |index: &usize| candidates[*index].name.to_lowercase().contains(&part);
+        if first == Choice::Cpu { Vec::new() } else { (0..candidates.len()).filter(fits).collect() }
+    };
+    // Ranks that wait for each other are best served by equals.
+    let Some(&first) = fitting.first() else { return Ok(None) };
+    let alike: Vec<usize> = fitting.into_iter().filter(|&i| candidates[i].kind == candidates[first].kind).collect();
+    Ok(Some(alike[place % alike.len()]))
+}
+
 /// As [`open`], in the caller's own way: `cpu` makes what stands for the CPU executor, `gpu` opens an adapter.
 ///
 /// # Errors
@@ -206,6 +234,18 @@ mod tests {
         assert_eq!(named("GT 710", &all).unwrap(), Choice::Adapter(3));
         let swapped: Vec<Candidate> = all.iter().rev().cloned().collect();
         assert_eq!(named("i", &swapped).unwrap(), Choice::Adapter(0), "of many that fit, what auto would take");
+    }
+
+    #[test]
+    fn each_place_takes_the_next_of_what_is_wanted() {
+        let all = laptop();
+        let of = |wanted: &str| [0, 1, 2].map(|place| placed(wanted, place, &all).unwrap());
+        assert_eq!(of("auto"), [Some(2), Some(3), Some(2)], "discrete ones alone");
+        assert_eq!(of("nvidia"), [Some(2), Some(3), Some(2)]);
+        assert_eq!(of("iris"), [Some(1); 3]);
+        assert_eq!((of("cpu"), of("1")), ([None; 3], [None; 3]));
+        assert_eq!(placed("auto", 1, &[]).unwrap(), None);
+        assert!(placed("radeon", 0, &all).is_err());
     }
 
     #[test]

@@ -31,12 +31,13 @@ pub(super) struct Finish<'a> {
 /// What a run was computed on.
 struct Ran {
     device: String,
+    ranks: usize,
     products: Products,
 }
 
 impl Ran {
     fn on(session: &Session) -> Self {
-        Self { device: session.device().to_owned(), products: session.products() }
+        Self { device: session.device().to_owned(), ranks: session.ranks().count(), products: session.products() }
     }
 }
 
@@ -54,6 +55,7 @@ impl Finish<'_> {
             run: run.path().display().to_string(),
             preset: self.preset.name.clone(),
             device: ran.device.clone(),
+            ranks: ran.ranks,
             precision: self.preset.train.precision,
             products: ran.products.to_string(),
             ending: match self.outcome.ending {

@@ -1,11 +1,21 @@
-//! Ctrl-C: while a run trains, the first one asks it to finish its step and save; any other ends the process at once.
+//! Ctrl-C, or a signal to end: while a run trains, the first one asks it to finish its step and save; any other ends the
+//! process at once.
 
 use super::INTERRUPTED;
 use degrain::{Error, Result};
+use std::io::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 static TRAINING: AtomicBool = AtomicBool::new(false);
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+static LAST_WORDS: OnceLock<String> = OnceLock::new();
+
+/// What a step and a checkpoint may take before a process that was asked to end says that it will not get there. Starters of
+/// jobs kill a second after they asked.
+const PATIENCE: Duration = Duration::from_millis(700);
 
 /// While it lives, Ctrl-C is a request. There is one at a time.
 pub(super) struct Guard(());
@@ -20,6 +30,12 @@ impl Guard {
         set.map_err(|error| Error::setting("Ctrl-C", format!("cannot be handled: {error}")))?;
         TRAINING.store(true, Ordering::SeqCst);
         Ok(Self(()))
+    }
+
+    /// What to say where an end was asked for and does not come: a rank waits for another that is gone.
+    pub(super) fn set_last_words(&self, words: String) {
+        // The first run of a process is its only one among ranks.
+        drop(LAST_WORDS.set(words));
     }
 
     /// Whether the user asked for an end.
@@ -38,5 +54,9 @@ impl Drop for Guard {
 fn on_interrupt() {
     if !TRAINING.load(Ordering::SeqCst) || REQUESTED.swap(true, Ordering::SeqCst) {
         std::process::exit(INTERRUPTED.into());
+    }
+    if let Some(words) = LAST_WORDS.get() {
+        thread::sleep(PATIENCE);
+        drop(writeln!(std::io::stderr(), "{words}"));
     }
 }

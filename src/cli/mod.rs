@@ -16,6 +16,7 @@ mod finish;
 mod gallery;
 mod import;
 mod interrupt;
+mod job;
 mod latent;
 mod morph;
 mod network;
@@ -45,7 +46,8 @@ mod words;
 
 use clap::{Args, Parser, Subcommand};
 use console::Console;
-use degrain::Result;
+use degrain::{Error, Result};
+use job::Job;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -145,25 +147,39 @@ pub(crate) fn main() -> ExitCode {
     device::quiet_drivers();
     let Cli { global, command } = Cli::parse();
     let console = Console::new(global.json, global.quiet, started);
-    match run(command, &global.device, &console) {
+    let job = match Job::enter() {
+        Ok(job) => job,
+        Err(error) => {
+            console.error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let console = if job.speaks() { console } else { Console::silent(started) };
+    match run(command, &global.device, &job, &console) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         // Whoever reads standard output has seen enough, as in `degrain presets | head -1`.
         Err(error) if console::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            console.error(&error);
+            if job.tells(&error) {
+                console.error_of(job.name(), &error);
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command, device: &str, console: &Console) -> Result<Ending> {
+fn run(command: Command, device: &str, job: &Job, console: &Console) -> Result<Ending> {
     let done = |()| Ending::Done;
+    if !job.ranks().is_alone() && !matches!(command, Command::Train(_)) {
+        let problem = "only train works on several ranks: start the other commands by themselves";
+        return job.ranks().agree(Err(Error::setting("mpirun", problem)));
+    }
     match command {
         Command::Devices => devices::run(console).map(done),
         Command::Presets => presets::run(console).map(done),
         Command::Summary(flags) => summary::run(&flags, device, console).map(done),
-        Command::Train(flags) => train::run(&flags, device, console),
+        Command::Train(flags) => train::run(&flags, device, job, console),
         Command::Eval(flags) => eval::run(&flags, device, console).map(done),
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
         Command::Encode(flags) => encode::encode(&flags, device, console).map(done),

@@ -2,6 +2,7 @@
 
 use super::console::{Console, count};
 use super::interrupt::Guard;
+use super::job::Job;
 use super::run::read_config;
 use super::train::{self, Task};
 use super::{Ending, device, pictures, train_flags};
@@ -200,7 +201,8 @@ impl Work<'_> {
             RunDir::create(&entry.folder)?
         };
         let command = train::repeating(&entry.folder, device);
-        let task = Task { preset: &entry.preset, data, split, flags, console, guard, command };
+        let job = &Job::alone();
+        let task = Task { preset: &entry.preset, data, split, flags, job, console, guard, command };
         let (ending, summary) = task.complete(session, run)?;
         if ending == Ending::Done {
             entry.summary = Some(summary);

@@ -4,6 +4,7 @@ use super::Ending;
 use super::console::Console;
 use super::finish::{self, Finish};
 use super::interrupt::Guard;
+use super::job::Job;
 use super::progress::Progress;
 use super::run::read_config;
 use super::tensorboard::TensorBoard;
@@ -29,30 +30,31 @@ const LOG_EVERY: u64 = 20;
 /// Largest JSON file of a run that is read back, in bytes.
 const MAX_SUMMARY_BYTES: u64 = 1 << 24;
 
-pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
+pub(super) fn run(flags: &Flags, device: &str, job: &Job, console: &Console) -> Result<Ending> {
     match &flags.resume {
-        Some(run) => resume(run, flags, device, console),
-        None => start(flags, device, console),
+        Some(run) => resume(run, flags, device, job, console),
+        None => start(flags, device, job, console),
     }
 }
 
-fn start(flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
-    let preset = flags.preset()?;
-    let mut session = device::open_in(preset.train.precision, device, console)?;
+fn start(flags: &Flags, device: &str, job: &Job, console: &Console) -> Result<Ending> {
+    let preset = job.preset(flags.preset())?;
+    let mut session = job.open(preset.train.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
-    let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
-    let run = match &flags.out {
-        Some(folder) => RunDir::create(folder)?,
-        None => RunDir::create_numbered(Path::new(RUNS), &preset.name)?,
-    };
-    let (guard, command) = (Guard::new()?, words::own());
-    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: &guard, command };
-    task.told(task.complete(session, run)?)
+    let (data, split) = job.pictures(pictures_while_compiling(&preset, &mut session, console))?;
+    let run = job.new_run(|| match &flags.out {
+        Some(folder) => RunDir::create(folder),
+        None => RunDir::create_numbered(Path::new(RUNS), &preset.name),
+    })?;
+    let (guard, command) = (job.guard(run.path())?, job.command(words::own()));
+    let task = Task { preset: &preset, data: &data, split: &split, flags, job, console, guard: &guard, command };
+    task.told(job.together(task.complete(session, run), console)?)
 }
 
-fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result<Ending> {
+fn resume(path: &Path, flags: &Flags, device: &str, job: &Job, console: &Console) -> Result<Ending> {
+    let path = &job.earlier_run(path)?;
     let preset = flags.resumed(read_config(path)?)?;
-    let run = RunDir::open(path)?;
+    let run = job.ranks().agree(RunDir::open(path))?;
     if let Some(refused) = run.refused() {
         console.warn(format_args!("{refused}: going on from the checkpoint before it"));
     }
@@ -60,19 +62,19 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
         return tell_finished(&run, console);
     }
     check_trained_here(&run)?;
-    let mut session = device::open_in(preset.train.precision, device, console)?;
+    let mut session = job.open(preset.train.precision, device, console)?;
     session.set_fuse(!flags.no_fuse);
-    let (data, split) = pictures_while_compiling(&preset, &mut session, console)?;
+    let (data, split) = job.pictures(pictures_while_compiling(&preset, &mut session, console))?;
     tell(&run, session.device(), console);
     let (config, summary) = (run.file(CONFIG), run.file(SUMMARY));
-    let (guard, command) = (Guard::new()?, repeating(path, device));
-    let task = Task { preset: &preset, data: &data, split: &split, flags, console, guard: &guard, command };
-    let begun = match task.pretrained(session, &run)? {
+    let (guard, command) = (job.guard(path)?, job.command(repeating(path, device)));
+    let task = Task { preset: &preset, data: &data, split: &split, flags, job, console, guard: &guard, command };
+    let begun = match job.together(task.pretrained(session, &run), console)? {
         Pretraining::Done(begun) => *begun,
         Pretraining::Interrupted(summary) => return task.told((Ending::Interrupted, *summary)),
     };
     let Begun { session, options, seconds_to_first_step } = begun;
-    let trainer = Trainer::resume(&preset, &data, &split, session, run, &options)?;
+    let trainer = job.together(Trainer::resume(&preset, &data, &split, session, run, &options), console)?;
     if trainer.is_finished() && summary.is_file() {
         return tell_finished(&trainer.into_parts().1, console);
     }
@@ -83,7 +85,7 @@ fn resume(path: &Path, flags: &Flags, device: &str, console: &Console) -> Result
             fs::remove_file(&summary).map_err(Error::io(&summary, "remove"))?;
         }
     }
-    task.told(task.train(trainer, seconds_to_first_step)?)
+    task.told(job.together(task.train(trainer, seconds_to_first_step), console)?)
 }
 
 /// The command line that repeats a run whose own was not given at once: its settings are in its folder.
@@ -139,6 +141,7 @@ pub(super) struct Task<'a> {
     pub(super) data: &'a Dataset,
     pub(super) split: &'a Split,
     pub(super) flags: &'a Flags,
+    pub(super) job: &'a Job,
     pub(super) console: &'a Console,
     pub(super) guard: &'a Guard,
     /// The command line that repeats the run.
@@ -206,7 +209,7 @@ impl Task<'_> {
         } else if trainer.streams() {
             console.note("the pictures do not fit on the device beside the step: they stream to it");
         }
-        let wanted = flags.tensorboard || has_event_files(trainer.folder());
+        let wanted = self.job.speaks() && (flags.tensorboard || has_event_files(trainer.folder()));
         let mut tensorboard =
             if wanted { TensorBoard::begin(trainer.folder(), preset.to_toml()?, console) } else { None };
         let mut progress = Progress::new(console, guard, flags.log_every.is_some(), &mut tensorboard);
@@ -216,6 +219,12 @@ impl Task<'_> {
         let (session, run) = trainer.into_parts();
         let finish = self.finish(&outcome, seconds_to_first_step);
         match outcome.ending {
+            // The rest is done once.
+            ending if !self.job.speaks() => {
+                let interrupted = ending == train::Ending::Interrupted;
+                let ending = if interrupted { Ending::Interrupted } else { Ending::Done };
+                Ok((ending, finish.interrupted(&session, &run)?))
+            }
             train::Ending::Interrupted => Ok((Ending::Interrupted, finish.interrupted(&session, &run)?)),
             train::Ending::Finished | train::Ending::EarlyStopped => {
                 let summary = finish::finish(&finish, session, &run, &mut tensorboard, console)?;

@@ -21,8 +21,10 @@ pub struct RunSummary {
     pub run: String,
     /// Name of the preset.
     pub preset: String,
-    /// What it was computed on.
+    /// What it was computed on; of several ranks, the first one's.
     pub device: String,
+    /// Processes that trained together; 0 in files of older versions, which had one.
+    pub ranks: usize,
     /// What was asked for: `f32` or `f16`.
     pub precision: Precision,
     /// What products were computed of in the end.
@@ -70,6 +72,11 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// What it was computed on, in words.
+    fn on(&self) -> String {
+        if self.ranks > 1 { format!("{} ranks, {}", self.ranks, self.device) } else { self.device.clone() }
+    }
+
     /// What the run at `folder` has of it; none where it has not ended yet.
     ///
     /// # Errors
@@ -94,7 +101,7 @@ impl RunSummary {
         let noisy = test.and_then(|test| test.noisy_mse);
         let decibels = test.and_then(|test| test.psnr).map(|psnr| format!("{psnr:.2} dB"));
         let all = [
-            ("device", Some(self.device.clone())),
+            ("device", Some(self.on())),
             ("precision", self.precision_text()),
             ("training", Some(format!("{}, {} epochs, {} steps", self.ending(), self.epochs, self.steps))),
             ("pre-training", self.pretraining.as_ref().map(Pretraining::text)),
@@ -143,8 +150,8 @@ impl RunSummary {
 /// What `train` prints for people.
 impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { preset, epochs, steps, device, .. } = self;
-        writeln!(f, "{preset} {}: {epochs} epochs, {steps} steps on {device}", self.ending())?;
+        let Self { preset, epochs, steps, .. } = self;
+        writeln!(f, "{preset} {}: {epochs} epochs, {steps} steps on {}", self.ending(), self.on())?;
         if let Some(pretraining) = &self.pretraining {
             writeln!(f, "pre-trained {}", pretraining.text())?;
         }
