@@ -57,6 +57,9 @@ fn on_interrupt() {
     }
     if let Some(words) = LAST_WORDS.get() {
         thread::sleep(PATIENCE);
+        if !TRAINING.load(Ordering::SeqCst) {
+            return;
+        }
         drop(writeln!(std::io::stderr(), "{words}"));
     }
 }

@@ -1,7 +1,7 @@
 //! How large the terms are that minimal filtering adds up: what bounds its rounding.
 
 use super::winograd::Winograd;
-use super::{Sweep, Weights, axes, extents};
+use super::{Sweep, axes, extents};
 use crate::cpu::conv::axis::Axis;
 use crate::graph::Signature;
 use crate::op::Window;
@@ -25,9 +25,7 @@ pub(crate) fn filtered_terms(
     let axes = axes(window, x_extents, y_extents, transposed);
     let channels = [x_extents[3], y_extents[3]];
     let (x, w) = (inputs[0].f64(), inputs[1].f64());
-    let single: Vec<f32> = w.iter().map(|&value| value as f32).collect();
-    let weights = if transposed { Weights::Transposed(&single) } else { Weights::Forward(&single) };
-    Winograd::new(Sweep::new(axes, channels)).filter(|_| weights.are_dense(channels))?;
+    Winograd::new(Sweep::new(axes, channels))?;
     let taps = axes.map(|axis: Axis| axis.taps(0).collect::<Vec<_>>());
     let weight = |tap: [usize; 2], i: usize, o: usize| {
         let at = tap[0] * axes[1].kernel() + tap[1];

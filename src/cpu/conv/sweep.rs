@@ -6,9 +6,6 @@ use crate::cpu::scratch::{self, Scratch};
 use crate::cpu::tile::{Left, Panels, Product, Run};
 use rayon::prelude::*;
 
-/// Output channels whose taps are counted at a time.
-const COUNTED: usize = 64;
-
 /// A convolution's kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Weights<'a> {
@@ -16,35 +13,6 @@ pub(crate) enum Weights<'a> {
     Forward(&'a [f32]),
     /// (kh, kw, out, in).
     Transposed(&'a [f32]),
-}
-
-impl Weights<'_> {
-    /// Whether every output channel has at least half of its taps. Minimal filtering mixes the inputs around an output
-    /// before their products, whose rounding would stand out in a sum of few terms, such as that of a kernel that copies.
-    pub(super) fn are_dense(&self, [inputs, outputs]: [usize; 2]) -> bool {
-        let (Self::Forward(values) | Self::Transposed(values)) = self;
-        // Channels are counted some at a time, so that nothing is allocated.
-        (0..outputs).step_by(COUNTED).all(|first| {
-            let here = first..(first + COUNTED).min(outputs);
-            let mut taps = [0_usize; COUNTED];
-            match self {
-                Self::Forward(_) => {
-                    for row in values.chunks_exact(outputs) {
-                        let row = row[here.clone()].iter();
-                        taps.iter_mut().zip(row).for_each(|(taps, value)| *taps += usize::from(*value != 0.0));
-                    }
-                }
-                Self::Transposed(_) => {
-                    for tap in values.chunks_exact(inputs * outputs) {
-                        let rows = tap[here.start * inputs..here.end * inputs].chunks_exact(inputs);
-                        let counts = rows.map(|row| row.iter().filter(|value| **value != 0.0).count());
-                        taps.iter_mut().zip(counts).for_each(|(taps, count)| *taps += count);
-                    }
-                }
-            }
-            taps.iter().take(here.len()).all(|taps| 2 * taps * outputs >= values.len())
-        })
-    }
 }
 
 /// A kernel swept over pictures.
@@ -98,7 +66,7 @@ impl Sweep {
     /// Sweeps the kernel over all pictures of x. `finish` is given each group of output pictures, and the number of the
     /// group's first one, while they are in the cache.
     pub(crate) fn run(&self, x: &[f32], w: Weights<'_>, y: &mut [f32], finish: impl Fn(usize, &mut [f32]) + Sync) {
-        if let Some(winograd) = Winograd::new(*self).filter(|_| w.are_dense(self.channels)) {
+        if let Some(winograd) = Winograd::new(*self) {
             return winograd.run(x, w, y, finish);
         }
         self.run_direct(x, w, y, finish);

@@ -6,7 +6,7 @@
 //! All its factors are 0, 1/2 and 1, so that it is no less exact than the definition: against the sums in `f64` its worst
 //! error was 0.013 to 0.030 of the tolerance of a convolution (4 sqrt(K) 2^-24 sum |x w|), that of the direct way 0.018 to
 //! 0.051, over the layers of `lfw-conv` at batch 64. An output whose own inputs are far smaller than those around them gets
-//! the rounding of the latter all the same; kernels of few taps are left to the direct way for that reason.
+//! the rounding of the latter all the same, which `filtered_terms` bounds.
 #![expect(clippy::needless_range_loop, reason = "rows and columns of small matrices are counted alike")]
 
 use super::Axis;
