@@ -77,6 +77,11 @@ pub trait Backend: Send {
     /// If the device is lost.
     fn replay(&mut self, program: ProgramId, times: usize) -> Result<()>;
 
+    /// Submits of launches to the device so far; none on the CPU executor.
+    fn submits(&self) -> u64 {
+        0
+    }
+
     /// Waits until everything submitted is done.
     ///
     /// # Errors
@@ -389,6 +394,11 @@ impl Session {
     /// If the device is lost.
     pub fn run(&mut self, program: ProgramId, times: usize) -> Result<()> {
         self.backend.replay(program, times)
+    }
+
+    /// Submits of launches to the device so far; none on the CPU executor.
+    pub fn submits(&self) -> u64 {
+        self.backend.submits()
     }
 
     /// Runs one step of a recorded plan alone.

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use degrain::data::{Dataset, Split, Values};
-use degrain::gpu::{Adapter, DeviceLoss, adapters};
+use degrain::gpu::{Adapter, DeviceKind, DeviceLoss, adapters};
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::{Event, Observer, Outcome, RunDir, TrainOptions, Trainer, synthetic_step};
@@ -11,6 +11,7 @@ use degrain::validate::{Open, device_trials, missing_adapter};
 use libtest_mimic::{Arguments, Trial};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const PRESET: &str = r#"
 name = "small"
@@ -55,7 +56,8 @@ fn main() -> ExitCode {
         ("several_threads_train_at_once", several_threads_train_at_once),
         ("every_preset_gives_the_same_bits_twice", every_preset_gives_the_same_bits_twice),
     ]);
-    let of_gpus: [Named; 2] = [
+    let of_gpus: [Named; 3] = [
+        ("submits_hold_no_more_than_they_may", submits_hold_no_more_than_they_may),
         ("a_device_lost_in_mid_run_leaves_the_checkpoint", a_device_lost_in_mid_run_leaves_the_checkpoint),
         ("default_limits_are_enough", default_limits_are_enough),
     ];
@@ -133,6 +135,39 @@ fn a_device_lost_in_mid_run_leaves_the_checkpoint(adapter: &Adapter) {
     let mut trainer = Trainer::resume(&preset(&[]), &pictures(), &split(), again, run, &options).unwrap();
     trainer.run(&mut Quiet).unwrap();
     assert_same(&whole, &lost);
+}
+
+/// The submits of `times` steps of the preset once their time is known, the launches of one, and the weights after them.
+fn submits(adapter: &Adapter, limit: Option<Duration>, times: u64) -> (u64, u64, Vec<u32>) {
+    let mut gpu = adapter.open(true).unwrap();
+    limit.into_iter().for_each(|most| gpu.limit_submits(most));
+    let mut session = Session::gpu(gpu);
+    let step = synthetic_step(&preset(&[]), 8, session.target()).unwrap();
+    let plan = session.plan(&step.graph).unwrap();
+    let variants = plan.steps().iter().filter_map(|step| step.variant.as_ref());
+    let launches = variants.map(|variant| variant.launches.len() as u64).sum();
+    let program = session.record_plan(&plan).unwrap();
+    session.write_used(&step.values).unwrap();
+    session.run(program, 3).unwrap();
+    let before = session.submits();
+    session.run(program, times as usize).unwrap();
+    let submits = session.submits() - before;
+    (submits, launches, session.read_words(&preset(&[]).architecture().unwrap().saved().next().unwrap().name).unwrap())
+}
+
+/// What a submit may hold stands in for the length of its launches, which no test can choose.
+fn submits_hold_no_more_than_they_may(adapter: &Adapter) {
+    const TIMES: u64 = 300;
+    let (split, launches, after_split) = submits(adapter, Some(Duration::from_nanos(1)), TIMES);
+    assert!(launches > 8, "{launches}");
+    assert_eq!(split, TIMES * launches, "each launch is too long to share a submit");
+    let (shared, _, after_shared) = submits(adapter, Some(Duration::from_secs(3600)), TIMES);
+    assert!(shared <= 3, "{shared} submits: two of up to 256 replays, and one where the time was taken once more");
+    let (exempt, _, after_exempt) = submits(adapter, None, TIMES);
+    if adapter.kind() == DeviceKind::Software {
+        assert!(exempt <= TIMES, "{exempt} submits: no replay is split");
+    }
+    assert!(after_split == after_shared && after_split == after_exempt, "how steps are submitted changes their results");
 }
 
 fn default_limits_are_enough(adapter: &Adapter) {

@@ -3,6 +3,7 @@
 mod matrix_units;
 
 use super::kernels::{Kernel, KernelKey};
+use super::pace::SUBMIT_NS;
 use super::pipeline_store::PipelineStore;
 use crate::error::{Error, Result};
 use crate::kernel::{Precision, Target, TargetKind};
@@ -10,6 +11,7 @@ use crate::memory::available_bytes;
 use matrix_units::MATRIX_UNITS;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Kind of an adapter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -218,6 +220,7 @@ impl Adapter {
             queue,
             checked,
             fault,
+            submit_ns: (self.kind() != DeviceKind::Software).then_some(SUBMIT_NS),
             kernels: HashMap::new(),
             pipelines: None,
         })
@@ -272,6 +275,7 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) checked: bool,
     fault: Fault,
+    submit_ns: Option<f64>,
     pub(super) kernels: HashMap<KernelKey, Kernel>,
     pub(super) pipelines: Option<PipelineStore>,
 }
@@ -291,6 +295,17 @@ impl Gpu {
     /// happens.
     pub fn loss(&self) -> DeviceLoss {
         DeviceLoss(self.device.clone())
+    }
+
+    /// From now on records plans so that no submit holds more work than this, as it was measured: what is longer is split
+    /// between launches. Without it the limit is 80 ms, and software drivers have none.
+    pub fn limit_submits(&mut self, most: Duration) {
+        self.submit_ns = Some(most.as_nanos() as f64);
+    }
+
+    /// Work that one submit may hold; none where nothing ends those that are longer.
+    pub(super) fn submit_limit_ns(&self) -> Option<f64> {
+        self.submit_ns
     }
 
     /// Most bytes that the device can hold, where it says so.
