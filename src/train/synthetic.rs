@@ -1,7 +1,7 @@
 //! A preset's training step on synthetic pictures: for validation and profiles, where no data set is at hand.
 
 use super::device_data::DeviceData;
-use super::program::{HISTORY, Phase, Recipe, names};
+use super::program::{HISTORY, Phase, Recipe, names, step_graph};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::Target;
@@ -35,11 +35,8 @@ pub struct SyntheticLoss {
 /// # Errors
 /// If the preset cannot work, or its pictures do not fit the target.
 pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<SyntheticStep> {
-    let architecture = preset.architecture()?;
-    let data = DeviceData::resident(architecture.input, batch, true, target)?;
-    let recipe = Recipe { preset, architecture: &architecture, data: &data };
-    let graph = recipe.graph(Phase::Training, batch, batch, batch)?;
-    Ok(SyntheticStep { graph, values: values(preset, &architecture, batch) })
+    let graph = step_graph(preset, batch, target)?;
+    Ok(SyntheticStep { graph, values: values(preset, &preset.architecture()?, batch) })
 }
 
 /// The encoder of a preset, with its first weights, on `batch` pictures of random numbers from 0 to 1.
