@@ -83,6 +83,9 @@ impl GpuProgram {
 
     fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let size = (bytes.max(4) as u64).next_multiple_of(4);
+        if self.allocated_bytes() as u64 + size > self.gpu.most_bytes() {
+            return Err(self.gpu.out_of_memory());
+        }
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         self.gpu.scoped(|| self.gpu.device.create_buffer(&descriptor))
     }
