@@ -80,6 +80,14 @@ pub(crate) fn assert_same(one: &Path, other: &Path) {
 
 /// A trial of each test on every adapter; without one, what stands for a trial that needs one.
 pub(crate) fn adapter_trials(tests: impl IntoIterator<Item = (&'static str, fn(&Adapter))>) -> Vec<Trial> {
+    trials_on(|_| true, tests)
+}
+
+/// As [`adapter_trials`]; those on adapters that `takes` does not want are reported as ignored.
+pub(crate) fn trials_on(
+    takes: fn(&Adapter) -> bool,
+    tests: impl IntoIterator<Item = (&'static str, fn(&Adapter))>,
+) -> Vec<Trial> {
     let found = adapters();
     let mut trials = Vec::new();
     for (name, test) in tests {
@@ -87,10 +95,12 @@ pub(crate) fn adapter_trials(tests: impl IntoIterator<Item = (&'static str, fn(&
             trials.push(missing_adapter(format!("gpu::{name}")));
         }
         for (i, adapter) in found.iter().cloned().enumerate() {
-            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || {
+            let taken = takes(&adapter);
+            let run = move || {
                 test(&adapter);
                 Ok(())
-            }));
+            };
+            trials.push(Trial::test(format!("gpu::{i}::{name}"), run).with_ignored_flag(!taken));
         }
     }
     trials
