@@ -3,6 +3,7 @@
 mod device;
 mod kernels;
 mod lone;
+mod pace;
 mod pass_clock;
 mod pipeline_store;
 mod recording;

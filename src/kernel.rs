@@ -60,7 +60,7 @@ impl Word {
 }
 
 impl From<usize> for Word {
-    /// Extents are checked against the 2^31-byte binding limit before a launch is made, so they fit.
+    /// Tensors are held against [`Target::max_binding_bytes`] before a launch is made, so that their extents fit.
     fn from(v: usize) -> Self {
         Self::U32(u32::try_from(v).unwrap_or(u32::MAX))
     }
@@ -169,7 +169,7 @@ pub struct Target {
     pub max_invocations: u32,
     /// Workgroup memory, in bytes.
     pub workgroup_memory_bytes: u32,
-    /// Largest storage binding, in bytes.
+    /// Largest storage binding, in bytes: at most [`Target::MOST_BINDING_BYTES`].
     pub max_binding_bytes: u64,
     /// Storage buffers that one launch may bind.
     pub max_storage_buffers: u32,
@@ -186,6 +186,8 @@ pub struct Target {
 }
 
 impl Target {
+    /// Kernels number the words and the bytes of a buffer by `u32`.
+    pub const MOST_BINDING_BYTES: u64 = (1 << 32) - 4;
     /// WebGPU's default limits, which every kernel must be able to live with.
     pub const DEFAULT_LIMITS: Self = Self {
         kind: TargetKind::Gpu,
@@ -273,12 +275,14 @@ impl Tolerance {
     pub const TRANSCENDENTAL: Self = Self::Close { rtol: 1e-5, atol: 1e-5 };
 }
 
+/// Workgroups along one axis of a launch that every device takes: WebGPU's default limit.
+pub const MAX_WORKGROUPS: u32 = 65_535;
+
 /// Workgroups of a one-dimensional launch that covers `items` with `per_group` items each. Counts past
 /// 65,535 continue in y; kernels number a workgroup `y * num_workgroups.x + x` and ignore the surplus.
 pub fn linear_grid(items: usize, per_group: usize) -> [u32; 3] {
-    const LIMIT: usize = 65_535;
     let groups = items.div_ceil(per_group).max(1);
-    let y = groups.div_ceil(LIMIT);
+    let y = groups.div_ceil(MAX_WORKGROUPS as usize);
     let x = groups.div_ceil(y);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     [count(x), count(y), 1]

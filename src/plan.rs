@@ -6,7 +6,7 @@ mod tuning;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Op, Signature, TensorInfo};
-use crate::kernel::{Cost, Target, Variant};
+use crate::kernel::{Cost, MAX_WORKGROUPS, Target, Variant};
 use crate::tensor::{Class, TensorId, TensorType};
 use std::collections::HashMap;
 use std::fmt;
@@ -101,7 +101,7 @@ impl Plan {
             let (inputs, outputs) = self.types(step);
             let signature = Signature { inputs: &inputs, outputs: &outputs };
             let (Some(_), Some(timed)) = (&step.variant, tuning.of(step.op.as_ref(), &signature)) else { continue };
-            let variants = step.op.variants(&signature, target);
+            let variants = variants(step.op.as_ref(), &signature, target);
             // Kernels that there are no more, and those that are new, do not count.
             let fastest = timed.iter().find_map(|timed| variants.iter().find(|v| v.name == timed.variant));
             if let Some(variant) = fastest.cloned() {
@@ -309,7 +309,7 @@ fn choose(
             return Err(Error::shape(node.op.name(), limit, got));
         }
     }
-    let mut variants = node.op.variants(&Signature { inputs: &inputs, outputs: &outputs }, target);
+    let mut variants = variants(node.op.as_ref(), &Signature { inputs: &inputs, outputs: &outputs }, target);
     let among: Vec<Timed> = variants.iter().map(|v| Timed { variant: v.name.to_owned(), us: v.estimate_us }).collect();
     let mut reason = if variants.len() == 1 { Reason::Only } else { Reason::Estimated };
     if let Some(at) = name.and_then(|name| variants.iter().position(|v| v.name == name)) {
@@ -325,6 +325,17 @@ fn choose(
         let inputs = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Error::NoKernel { op: node.op.name().to_owned(), inputs }
     })
+}
+
+/// The kernels of an op that keep within the target's bindings and within the counts of workgroups that every device takes.
+fn variants(op: &dyn Op, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
+    let mut variants = op.variants(signature, target);
+    variants.retain(|variant| {
+        let counts = variant.launches.iter().flat_map(|launch| launch.workgroups);
+        counts.into_iter().all(|count| count <= MAX_WORKGROUPS)
+            && variant.scratch_bytes.iter().all(|&bytes| bytes as u64 <= target.max_binding_bytes)
+    });
+    variants
 }
 
 /// For each tensor the one whose buffer it is in: itself, or the input that it views or replaces.

@@ -91,6 +91,11 @@ pub trait Backend: Send {
     /// If the device is lost.
     fn replay(&mut self, program: ProgramId, times: usize) -> Result<()>;
 
+    /// Submits of launches to the device so far; none on the CPU executor.
+    fn submits(&self) -> u64 {
+        0
+    }
+
     /// Waits until everything submitted is done.
     ///
     /// # Errors
@@ -460,6 +465,11 @@ impl Session {
             None => self.backend.replay(program, times),
             Some(reductions) => (0..times).try_for_each(|_| reductions.run(&mut *self.backend, program, &self.ranks)),
         }
+    }
+
+    /// Submits of launches to the device so far; none on the CPU executor.
+    pub fn submits(&self) -> u64 {
+        self.backend.submits()
     }
 
     /// Runs one step of a recorded plan alone.

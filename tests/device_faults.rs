@@ -2,52 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use degrain::data::{Dataset, Split, Values};
-use degrain::gpu::{Adapter, DeviceLoss, adapters};
+mod small;
+
+use degrain::gpu::{Adapter, DeviceKind, DeviceLoss};
+use degrain::graph::{Graph, Op, Signature};
+use degrain::kernel::{Binding, Launch, Shader, Target, Variant};
 use degrain::model::Preset;
 use degrain::session::Session;
-use degrain::train::{Event, Observer, Outcome, RunDir, TrainOptions, Trainer, synthetic_step};
-use degrain::validate::{Open, device_trials, missing_adapter};
-use libtest_mimic::{Arguments, Trial};
-use std::path::Path;
+use degrain::tensor::{Array, Class, TensorType};
+use degrain::train::{Event, Observer, RunDir, TrainOptions, Trainer, synthetic_step};
+use degrain::validate::{Open, device_trials};
+use libtest_mimic::Arguments;
+use small::{Quiet, adapter_trials, assert_same, pictures, preset, split, train};
 use std::process::ExitCode;
-
-const PRESET: &str = r#"
-name = "small"
-description = "a convolution, a pool, a dense code, and back"
-[data]
-height = 8
-width = 8
-channels = 3
-offset = -0.5
-[model]
-code = 6
-encoder = [
-  { layer = "conv2d", channels = 8, kernel = 3, activation = "elu" },
-  { layer = "max_pool2d", size = 2 },
-  { layer = "flatten" },
-  { layer = "dense", units = "code" },
-]
-decoder = [
-  { layer = "dense", units = 64 },
-  { layer = "reshape", shape = [4, 4, 4] },
-  { layer = "conv_transpose2d", channels = 3, kernel = 3, stride = 2 },
-]
-[train]
-loss = "mse"
-noise = "gaussian:0.1"
-optimizer = "adamax"
-lr = 0.01
-epochs = 3
-batch = 8
-seed = 3
-"#;
-
-/// Files of a run that must not differ by a bit.
-const RESULTS: [&str; 4] = ["steps.csv", "last.safetensors", "best.safetensors", "state.safetensors"];
-
-/// A test on an adapter, with its name.
-type Named = (&'static str, fn(&Adapter));
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let mut trials = device_trials([
@@ -55,55 +23,14 @@ fn main() -> ExitCode {
         ("several_threads_train_at_once", several_threads_train_at_once),
         ("every_preset_gives_the_same_bits_twice", every_preset_gives_the_same_bits_twice),
     ]);
-    let of_gpus: [Named; 2] = [
+    trials.extend(adapter_trials([
+        ("submits_hold_no_more_than_they_may", submits_hold_no_more_than_they_may as fn(&Adapter)),
         ("a_device_lost_in_mid_run_leaves_the_checkpoint", a_device_lost_in_mid_run_leaves_the_checkpoint),
+        ("memory_that_runs_out_says_what_would_fit", memory_that_runs_out_says_what_would_fit),
+        ("what_a_driver_refuses_is_told_in_one_line", what_a_driver_refuses_is_told_in_one_line),
         ("default_limits_are_enough", default_limits_are_enough),
-    ];
-    let found = adapters();
-    for (name, test) in of_gpus {
-        if found.is_empty() {
-            trials.push(missing_adapter(format!("gpu::{name}")));
-        }
-        for (i, adapter) in found.iter().cloned().enumerate() {
-            trials.push(Trial::test(format!("gpu::{i}::{name}"), move || {
-                test(&adapter);
-                Ok(())
-            }));
-        }
-    }
+    ]));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
-}
-
-fn pictures() -> Dataset {
-    let values = (0..40 * 192_usize).map(|i| (i * i % 251) as u8).collect();
-    Dataset::new([8, 8, 3], Values::U8(values), (0..40).map(|i| format!("#{i}")).collect())
-}
-
-fn split() -> Split {
-    Split { train: (0..32).collect(), held_out: (32..40).collect() }
-}
-
-struct Quiet;
-
-impl Observer for Quiet {
-    fn event(&mut self, _: &Event<'_>) {}
-}
-
-fn preset(changes: &[&str]) -> Preset {
-    let mut preset = Preset::from_toml(PRESET, Path::new("small.toml")).unwrap();
-    preset.set_all(changes).unwrap();
-    preset
-}
-
-fn train(session: Session, run: &Path, observer: &mut dyn Observer) -> degrain::Result<Outcome> {
-    let run = RunDir::create(run)?;
-    Trainer::start(&preset(&[]), &pictures(), &split(), session, run, &TrainOptions::default())?.run(observer)
-}
-
-fn assert_same(one: &Path, other: &Path) {
-    for file in RESULTS {
-        assert!(std::fs::read(one.join(file)).unwrap() == std::fs::read(other.join(file)).unwrap(), "{file} differs");
-    }
 }
 
 /// Takes the device away once this many steps are done.
@@ -135,6 +62,42 @@ fn a_device_lost_in_mid_run_leaves_the_checkpoint(adapter: &Adapter) {
     assert_same(&whole, &lost);
 }
 
+/// The submits of `times` steps of the preset once their time is known, the launches of one, and the weights after them.
+fn submits(adapter: &Adapter, limit: Option<Duration>, times: u64) -> (u64, u64, Vec<u32>) {
+    let mut gpu = adapter.open(true).unwrap();
+    limit.into_iter().for_each(|most| gpu.limit_submits(most));
+    let mut session = Session::gpu(gpu);
+    let step = synthetic_step(&preset(&[]), 8, session.target()).unwrap();
+    let plan = session.plan(&step.graph).unwrap();
+    let variants = plan.steps().iter().filter_map(|step| step.variant.as_ref());
+    let launches = variants.map(|variant| variant.launches.len() as u64).sum();
+    let program = session.record_plan(&plan).unwrap();
+    session.write_used(&step.values).unwrap();
+    session.run(program, 3).unwrap();
+    let before = session.submits();
+    session.run(program, times as usize).unwrap();
+    let submits = session.submits() - before;
+    (submits, launches, session.read_words(&preset(&[]).architecture().unwrap().saved().next().unwrap().name).unwrap())
+}
+
+/// What a submit may hold stands in for the length of its launches, which no test can choose.
+fn submits_hold_no_more_than_they_may(adapter: &Adapter) {
+    const TIMES: u64 = 300;
+    let (split, launches, after_split) = submits(adapter, Some(Duration::from_nanos(1)), TIMES);
+    assert!(launches > 8, "{launches}");
+    assert_eq!(split, TIMES * launches, "each launch is too long to share a submit");
+    let (shared, _, after_shared) = submits(adapter, Some(Duration::from_secs(3600)), TIMES);
+    assert!(shared <= 3, "{shared} submits: two of up to 256 replays, and one where the time was taken once more");
+    let (exempt, _, after_exempt) = submits(adapter, None, TIMES);
+    if adapter.kind() == DeviceKind::Software {
+        assert!(exempt <= TIMES, "{exempt} submits: no replay is split");
+    }
+    assert!(
+        after_split == after_shared && after_split == after_exempt,
+        "how steps are submitted changes their results"
+    );
+}
+
 fn default_limits_are_enough(adapter: &Adapter) {
     let folder = tempfile::tempdir().unwrap();
     let losses = |gpu, name: &str| {
@@ -148,6 +111,103 @@ fn default_limits_are_enough(adapter: &Adapter) {
     let (all, default) = (losses(all, "all"), losses(default, "default"));
     for (a, b) in [(all.0, default.0), (all.1, default.1)] {
         assert!((a - b).abs() <= 1e-4 * a.abs(), "{a} with all that the device has, {b} without");
+    }
+}
+
+/// Copies its input by a kernel of its own.
+#[derive(Clone, Debug)]
+struct Copy {
+    shader: Shader,
+    bindings: [Binding; 2],
+}
+
+impl Op for Copy {
+    fn name(&self) -> &'static str {
+        "copy"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> degrain::Result<Vec<TensorType>> {
+        Ok(inputs.to_vec())
+    }
+
+    fn variants(&self, _: &Signature<'_>, _: &Target) -> Vec<Variant> {
+        let (shader, bindings) = (self.shader, self.bindings.to_vec());
+        let launch = Launch { shader, constants: Vec::new(), parameters: Vec::new(), bindings, workgroups: [1, 1, 1] };
+        vec![Variant::single("plain", 1.0, launch)]
+    }
+
+    fn reference(&self, _: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
+        outputs[0] = inputs[0].clone();
+    }
+}
+
+const COPY: Shader = Shader {
+    name: "copy",
+    files: &["@group(0) @binding(1) var<storage, read> x: array<f32>;
+        @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(1) fn main(@builtin(workgroup_id) group: vec3<u32>) { y[group.x] = x[group.x]; }"],
+};
+
+/// As [`COPY`], with a feature that no device is opened with at default limits.
+const COPY_F16: Shader = Shader {
+    name: "copy_f16",
+    files: &["enable f16;
+        @group(0) @binding(1) var<storage, read> x: array<f32>;
+        @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(1) fn main(@builtin(workgroup_id) group: vec3<u32>) {
+            y[group.x] = f32(f16(x[group.x]));
+        }"],
+};
+
+/// Runs a [`Copy`] of 3.
+fn copy(adapter: &Adapter, shader: Shader, bindings: [Binding; 2]) -> degrain::Result<Vec<f32>> {
+    let mut session = Session::gpu(adapter.open_with_default_limits(true)?);
+    let mut graph = Graph::new();
+    let x = graph.persistent(Class::Input, "x", TensorType::f32([1]))?;
+    let y = graph.apply_one(Copy { shader, bindings }, &[x])?;
+    graph.keep(y, "y")?;
+    let program = session.record(&graph)?;
+    session.write("x", &[3.0])?;
+    session.run(program, 1)?;
+    session.read("y")
+}
+
+fn what_a_driver_refuses_is_told_in_one_line(adapter: &Adapter) {
+    let whole = [Binding::Input(0), Binding::Output(0)];
+    assert_eq!(copy(adapter, COPY, whole).unwrap(), [3.0]);
+    // When its pipeline is made, and not before its commands are: a buffer that one launch reads and writes.
+    for (shader, bindings, wanted) in [
+        (COPY_F16, whole, ["copy_f16", "f16"]),
+        (COPY, [Binding::Output(0); 2], ["Validation Error", "conflicting usages"]),
+    ] {
+        let error = copy(adapter, shader, bindings).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("device {}: ", adapter.name())), "{error}");
+        assert!(!error.contains('\n') && !error.contains("  ") && error.len() < 600, "{error}");
+        assert!(wanted.iter().all(|text| error.contains(text)), "{error}");
+    }
+}
+
+fn memory_that_runs_out_says_what_would_fit(adapter: &Adapter) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    train(Session::gpu(adapter.open(true).unwrap()), &path, &mut Quiet).unwrap();
+    let before = small::files(&path);
+    let resume = |batch: usize, most: u64| {
+        let mut gpu = adapter.open(true).unwrap();
+        gpu.fail_allocations_past(most);
+        let preset = preset(&["train.epochs=4", &format!("train.batch={batch}")]);
+        let run = RunDir::open(&path).unwrap();
+        let trainer =
+            Trainer::resume(&preset, &pictures(), &split(), Session::gpu(gpu), run, &TrainOptions::default())?;
+        Ok::<u64, degrain::Error>(trainer.into_parts().0.allocated_bytes() as u64)
+    };
+    let needed = resume(32, u64::MAX).unwrap();
+    for most in [needed - 1, needed * 3 / 4, needed / 2] {
+        let error = resume(32, most).unwrap_err().to_string();
+        assert!(error.starts_with("--batch: a batch of 32 needs ") && !error.contains('\n'), "{error}");
+        assert!(small::files(&path) == before, "something of the run changed");
+        let largest: usize = error.rsplit(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{error}"));
+        resume(largest, most).unwrap();
     }
 }
 

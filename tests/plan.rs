@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use degrain::cpu::Oracle;
-use degrain::graph::Graph;
-use degrain::kernel::{Target, TargetKind};
+use degrain::graph::{Graph, Op, Signature};
+use degrain::kernel::{Binding, Launch, MAX_WORKGROUPS, Shader, Target, TargetKind, Variant};
 use degrain::op::{Activate, Activation, Add, Matmul, Reshape};
 use degrain::plan::{Plan, PlanOptions, Storage};
 use degrain::tensor::{Array, Class, TensorId, TensorType};
@@ -114,4 +114,53 @@ fn scratch_buffers_and_limits_come_from_the_target() {
     let small = Target { max_binding_bytes: 60, ..Target::DEFAULT_LIMITS };
     let error = Plan::new(&graph(), PlanOptions { target: Some(&small), fuse: true, variant: None }).unwrap_err();
     assert!(error.to_string().contains("at most 60 bytes"), "{error}");
+}
+
+/// An op with two kernels: one with this grid and this scratch buffer, and a dearer one that every device takes.
+#[derive(Debug)]
+struct Wide {
+    workgroups: [u32; 3],
+    scratch_bytes: usize,
+}
+
+impl Op for Wide {
+    fn name(&self) -> &'static str {
+        "wide"
+    }
+
+    fn infer(&self, inputs: &[TensorType]) -> degrain::Result<Vec<TensorType>> {
+        Ok(inputs.to_vec())
+    }
+
+    fn variants(&self, _: &Signature<'_>, _: &Target) -> Vec<Variant> {
+        let launch = |workgroups| Launch {
+            shader: Shader { name: "wide", files: &[""] },
+            constants: Vec::new(),
+            parameters: Vec::new(),
+            bindings: vec![Binding::Input(0), Binding::Output(0)],
+            workgroups,
+        };
+        let mut wide = Variant::single("wide", 1.0, launch(self.workgroups));
+        wide.scratch_bytes = vec![self.scratch_bytes];
+        vec![wide, Variant::single("narrow", 2.0, launch([1, 1, 1]))]
+    }
+
+    fn reference(&self, _: &Signature<'_>, _: &[&Array], _: &mut [Array]) {}
+}
+
+#[test]
+fn kernels_past_the_limits_of_every_device_are_not_taken() {
+    let target = Target { max_binding_bytes: 1 << 20, ..Target::DEFAULT_LIMITS };
+    let chosen = |workgroups, scratch_bytes| {
+        let mut graph = Graph::new();
+        let x = graph.persistent(Class::Input, "x", TensorType::f32([4])).unwrap();
+        let y = graph.apply_one(Wide { workgroups, scratch_bytes }, &[x]).unwrap();
+        graph.keep(y, "y").unwrap();
+        let plan = Plan::new(&graph, PlanOptions { target: Some(&target), fuse: true, variant: None }).unwrap();
+        plan.steps().iter().find_map(|step| step.variant.as_ref()).unwrap().name
+    };
+    assert_eq!(chosen([MAX_WORKGROUPS, MAX_WORKGROUPS, 1], 1 << 20), "wide");
+    assert_eq!(chosen([MAX_WORKGROUPS + 1, 1, 1], 0), "narrow");
+    assert_eq!(chosen([1, 1, MAX_WORKGROUPS + 1], 0), "narrow");
+    assert_eq!(chosen([1, 1, 1], (1 << 20) + 4), "narrow");
 }

@@ -116,9 +116,9 @@ fn pictures_while_compiling(preset: &Preset, session: &mut Session, console: &Co
     }
     thread::scope(|scope| {
         scope.spawn(|| {
-            let step = train::synthetic_step(preset, preset.train.batch, session.target());
+            let graph = train::step_graph(preset, preset.train.batch, session.target());
             // What does not compile is told when the step is recorded.
-            drop(step.and_then(|step| session.prepare(&step.graph)));
+            drop(graph.and_then(|graph| session.prepare(&graph)));
         });
         pictures(preset, console)
     })

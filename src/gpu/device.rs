@@ -3,6 +3,7 @@
 mod matrix_units;
 
 use super::kernels::{Kernel, KernelKey};
+use super::pace::SUBMIT_NS;
 use super::pipeline_store::PipelineStore;
 use crate::error::{Error, Result};
 use crate::kernel::{Precision, Target, TargetKind};
@@ -10,6 +11,7 @@ use crate::memory::available_bytes;
 use matrix_units::MATRIX_UNITS;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Kind of an adapter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +120,7 @@ impl Adapter {
             kind: if self.kind() == DeviceKind::Software { TargetKind::SoftwareDriver } else { TargetKind::Gpu },
             max_invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
-            max_binding_bytes: limits.max_storage_buffer_binding_size,
+            max_binding_bytes: limits.max_storage_buffer_binding_size.min(Target::MOST_BINDING_BYTES),
             max_storage_buffers: limits.max_storage_buffers_per_shader_stage,
             subgroup_size: if fixed { info.subgroup_max_size } else { 0 },
             int64: features.contains(wgpu::Features::SHADER_INT64),
@@ -203,11 +205,11 @@ impl Adapter {
         let (device, queue) = pollster::block_on(self.adapter.request_device(&descriptor)).map_err(refused)?;
         let fault: Fault = Arc::default();
         let seen = fault.clone();
-        device.on_uncaptured_error(Arc::new(move |error| note(&seen, &error.to_string())));
+        device.on_uncaptured_error(Arc::new(move |error| note(&seen, problem(&error))));
         let seen = fault.clone();
         device.set_device_lost_callback(move |reason, message| {
             // A destroyed one is in use no more, except after a `DeviceLoss`.
-            note(&seen, &format!("was lost ({reason:?}): {message}"));
+            note(&seen, Problem::Other(one_line(&format!("was lost ({reason:?}): {message}"))));
         });
         Ok(Gpu {
             adapter: self.clone(),
@@ -218,6 +220,8 @@ impl Adapter {
             queue,
             checked,
             fault,
+            most_bytes: u64::MAX,
+            submit_ns: (self.kind() != DeviceKind::Software).then_some(SUBMIT_NS),
             kernels: HashMap::new(),
             pipelines: None,
         })
@@ -244,12 +248,33 @@ fn heap_bytes(_: &wgpu::Adapter) -> Option<u64> {
 }
 
 /// The first error that the driver reported outside of a call.
-type Fault = Arc<Mutex<Option<String>>>;
+type Fault = Arc<Mutex<Option<Problem>>>;
 
-fn note(fault: &Fault, message: &str) {
+/// What a driver objects to.
+#[derive(Clone, Debug)]
+enum Problem {
+    OutOfMemory,
+    Other(String),
+}
+
+fn note(fault: &Fault, problem: Problem) {
     if let Ok(mut fault) = fault.lock() {
-        fault.get_or_insert_with(|| message.split_whitespace().collect::<Vec<_>>().join(" "));
+        fault.get_or_insert(problem);
     }
+}
+
+fn problem(error: &wgpu::Error) -> Problem {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Problem::OutOfMemory,
+        other => Problem::Other(one_line(&other.to_string())),
+    }
+}
+
+/// A message of several lines, whose causes follow each other, as one.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "Caused by:");
+    let lines: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    lines.join(": ")
 }
 
 /// The loss of a device, at a moment of one's choice.
@@ -272,6 +297,8 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub(super) checked: bool,
     fault: Fault,
+    most_bytes: u64,
+    submit_ns: Option<f64>,
     pub(super) kernels: HashMap<KernelKey, Kernel>,
     pub(super) pipelines: Option<PipelineStore>,
 }
@@ -291,6 +318,27 @@ impl Gpu {
     /// happens.
     pub fn loss(&self) -> DeviceLoss {
         DeviceLoss(self.device.clone())
+    }
+
+    /// From now on fails allocations past this many bytes, as a driver does that has no more: for tests of what then happens.
+    pub fn fail_allocations_past(&mut self, bytes: u64) {
+        self.most_bytes = bytes;
+    }
+
+    /// Bytes of buffers from which on allocations fail, whatever the driver says.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.most_bytes
+    }
+
+    /// From now on records plans so that no submit holds more work than this, as it was measured: what is longer is split
+    /// between launches. Without it the limit is 80 ms, and software drivers have none.
+    pub fn limit_submits(&mut self, most: Duration) {
+        self.submit_ns = Some(most.as_nanos() as f64);
+    }
+
+    /// Work that one submit may hold; none where nothing ends those that are longer.
+    pub(super) fn submit_limit_ns(&self) -> Option<f64> {
+        self.submit_ns
     }
 
     /// Most bytes that the device can hold, where it says so.
@@ -313,7 +361,18 @@ impl Gpu {
     /// The first error that the driver reported since the device was opened.
     pub(super) fn check(&self) -> Result<()> {
         let fault = self.fault.lock().ok().and_then(|fault| fault.clone());
-        fault.map_or(Ok(()), |problem| Err(self.error(problem)))
+        fault.map_or(Ok(()), |problem| Err(self.refused(problem)))
+    }
+
+    pub(super) fn out_of_memory(&self) -> Error {
+        Error::OutOfMemory { name: self.name.clone() }
+    }
+
+    fn refused(&self, problem: Problem) -> Error {
+        match problem {
+            Problem::OutOfMemory => self.out_of_memory(),
+            Problem::Other(problem) => self.error(problem),
+        }
     }
 
     /// Runs `work`, and turns what the driver objects to into an error.
@@ -321,13 +380,8 @@ impl Gpu {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let result = work();
-        if let Some(problem) = pollster::block_on(validation.pop()) {
-            return Err(self.error(problem.to_string()));
-        }
-        if pollster::block_on(memory.pop()).is_some() {
-            return Err(Error::OutOfMemory { name: self.name.clone() });
-        }
-        Ok(result)
+        let reported = [pollster::block_on(validation.pop()), pollster::block_on(memory.pop())];
+        reported.iter().flatten().next().map_or(Ok(result), |error| Err(self.refused(problem(error))))
     }
 
     /// Waits for a submission, or for all.

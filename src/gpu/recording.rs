@@ -3,6 +3,7 @@
 
 use super::device::Gpu;
 use super::kernels::Kernel;
+use super::pace::{Measurement, Pace};
 use crate::error::Result;
 use crate::kernel::{Binding, Launch};
 use crate::plan::{Plan, Step, Storage};
@@ -12,8 +13,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Instant;
 
-/// Work that one submit may hold: desktop drivers kill longer ones.
-pub(super) const SUBMIT_NS: f64 = 80e6;
 /// Launches in a submit whose time is not known.
 const SMALL: usize = 8;
 /// Submits in flight before the host waits for the oldest.
@@ -43,10 +42,7 @@ pub(super) struct Recording {
     ends: Vec<usize>,
     /// The buffers of the plan's slots.
     slots: Vec<wgpu::Buffer>,
-    /// Measured time of one replay; none before the first.
-    pub(super) replay_ns: Option<f64>,
-    /// Replays that were timed alone. The first compiles on some drivers, the second does not.
-    timed: usize,
+    pub(super) pace: Pace,
 }
 
 /// Buffers and recordings on one device.
@@ -57,6 +53,7 @@ pub struct GpuProgram {
     shared: Vec<wgpu::Buffer>,
     recordings: Vec<Recording>,
     in_flight: Vec<wgpu::SubmissionIndex>,
+    submits: u64,
     parameter_bytes: usize,
     guard_words: usize,
     /// Buffers that reads go through, free at the moment.
@@ -78,6 +75,7 @@ impl GpuProgram {
             shared: Vec::new(),
             recordings: Vec::new(),
             in_flight: Vec::new(),
+            submits: 0,
             parameter_bytes: 0,
             guard_words: 0,
             spare_staging: Vec::new(),
@@ -91,6 +89,9 @@ impl GpuProgram {
 
     fn buffer(&self, label: &str, bytes: usize, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let size = (bytes.max(4) as u64).next_multiple_of(4);
+        if self.allocated_bytes() as u64 + size > self.gpu.most_bytes() {
+            return Err(self.gpu.out_of_memory());
+        }
         let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         self.gpu.scoped(|| self.gpu.device.create_buffer(&descriptor))
     }
@@ -175,6 +176,7 @@ impl GpuProgram {
             launches.for_each(|launch| launch.encode(&mut pass));
         }
         self.in_flight.push(self.gpu.queue.submit([encoder.finish()]));
+        self.submits += 1;
         while self.in_flight.len() > IN_FLIGHT {
             let oldest = self.in_flight.remove(0);
             self.gpu.wait_for(Some(oldest))?;
@@ -261,7 +263,8 @@ impl Backend for GpuProgram {
             let resolve = |(pending, offset)| self.resolve(plan, pending, &slots, &parameters, offset);
             pending.into_iter().zip(offsets).map(resolve).collect::<Result<Vec<_>>>()
         })??;
-        self.recordings.push(Recording { launches, ends, slots, replay_ns: None, timed: 0 });
+        let pace = Pace::new(launches.len(), self.gpu.submit_limit_ns());
+        self.recordings.push(Recording { launches, ends, slots, pace });
         Ok(ProgramId(self.recordings.len() - 1))
     }
 
@@ -270,6 +273,10 @@ impl Backend for GpuProgram {
         let result = self.replay_recording(&mut recording, times);
         self.recordings[program.0] = recording;
         result
+    }
+
+    fn submits(&self) -> u64 {
+        self.submits
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -294,8 +301,9 @@ impl Backend for GpuProgram {
         let recording = std::mem::take(&mut self.recordings[program.0]);
         let end = |step: usize| step.checked_sub(1).map_or(0, |last| recording.ends[last]);
         let launches = &recording.launches[end(steps.start)..end(steps.end)];
-        // Nothing is known of the time of a part; small submits are never too long.
-        let result = launches.chunks(SMALL).try_for_each(|part| self.submit(part.iter()));
+        // Nothing is known of the time of a part; small submits are never too long, where that matters.
+        let most = if self.gpu.submit_limit_ns().is_some() { SMALL } else { launches.len().max(1) };
+        let result = launches.chunks(most).try_for_each(|part| self.submit(part.iter()));
         self.recordings[program.0] = recording;
         result
     }
@@ -380,40 +388,48 @@ impl GpuProgram {
     }
 
     /// Several replays go into one submit, as many as the measured time allows; a replay that is longer than a
-    /// submit may be is split. Software drivers are exempt from the limit: nothing kills their submits.
+    /// submit may be is split between launches.
     fn replay_recording(&mut self, recording: &mut Recording, times: usize) -> Result<()> {
         let mut left = times;
-        while left > 0 && recording.timed < 2 {
-            self.time_one(recording)?;
-            left -= 1;
-        }
-        let replay_ns = recording.replay_ns.unwrap_or(SUBMIT_NS);
-        let per_submit = ((SUBMIT_NS / replay_ns.max(1.0)) as usize).clamp(1, 256);
         while left > 0 {
-            let now = left.min(per_submit);
-            let parts = if self.gpu.target().is_software() { 1 } else { (replay_ns / SUBMIT_NS).ceil() as usize };
-            if now == 1 && parts > 1 {
-                for part in recording.launches.chunks(recording.launches.len().div_ceil(parts)) {
-                    self.submit(part.iter())?;
-                }
+            if let Some(measurement) = recording.pace.next(Instant::now()) {
+                self.measure(recording, measurement)?;
+                left -= 1;
+                continue;
+            }
+            let now = left.min(recording.pace.replays_in_submit());
+            let parts = recording.pace.parts();
+            if parts.len() > 1 {
+                parts.into_iter().try_for_each(|part| self.submit(recording.launches[part].iter()))?;
+                left -= 1;
             } else {
                 self.submit((0..now).flat_map(|_| &recording.launches))?;
+                left -= now;
             }
-            left -= now;
         }
         Ok(())
     }
 
-    /// One replay in small submits, since nothing certain is known of its length.
-    fn time_one(&mut self, recording: &mut Recording) -> Result<()> {
+    /// One replay that is timed.
+    fn measure(&mut self, recording: &mut Recording, measurement: Measurement) -> Result<()> {
         self.wait()?;
-        let begin = Instant::now();
-        for part in recording.launches.chunks(SMALL) {
-            self.submit(part.iter())?;
+        let timed = |program: &mut Self, launches: &[ResolvedLaunch]| -> Result<f64> {
+            let begin = Instant::now();
+            program.submit(launches.iter())?;
+            program.wait()?;
+            Ok(begin.elapsed().as_nanos() as f64)
+        };
+        match measurement {
+            Measurement::Launches => {
+                let times = recording.launches.chunks(1).map(|launch| timed(self, launch));
+                let times = times.collect::<Result<Vec<f64>>>()?;
+                recording.pace.see_launches(times, Instant::now());
+            }
+            Measurement::Replay => {
+                let ns = timed(self, &recording.launches)?;
+                recording.pace.see_replay(ns, Instant::now());
+            }
         }
-        self.wait()?;
-        recording.replay_ns = Some(begin.elapsed().as_nanos() as f64);
-        recording.timed += 1;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Replays of a recording that measure every launch.
 
 use super::pass_clock::PassClock;
-use super::recording::{GpuProgram, Recording, SUBMIT_NS};
+use super::recording::{GpuProgram, Recording};
 use crate::error::Result;
 use crate::session::{Backend, Timeline};
 use std::time::Instant;
@@ -14,21 +14,15 @@ impl GpuProgram {
     pub(super) fn time_by_device(&mut self, recording: &Recording) -> Result<Timeline> {
         let clock = PassClock::new(&self.gpu, recording.launches.len())?;
         let clock = clock.ok_or_else(|| self.gpu.error("has no timestamps"))?;
-        let parts = match recording.replay_ns {
-            _ if self.gpu.target().is_software() => 1,
-            Some(ns) => (ns / SUBMIT_NS).ceil().max(1.0) as usize,
-            None => recording.launches.len(),
-        };
-        let launches: Vec<_> = recording.launches.iter().enumerate().collect();
         let mut timeline = Timeline::default();
         let start = Instant::now();
-        for part in launches.chunks(launches.len().div_ceil(parts).max(1)) {
+        for part in recording.pace.parts() {
             let begin = Instant::now();
             let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            for &(number, launch) in part {
+            for number in part {
                 let timestamp_writes = Some(clock.writes(number));
                 let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
-                launch.encode(&mut encoder.begin_compute_pass(&descriptor));
+                recording.launches[number].encode(&mut encoder.begin_compute_pass(&descriptor));
             }
             let commands = encoder.finish();
             timeline.encode_ns += begin.elapsed().as_nanos() as f64;

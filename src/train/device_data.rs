@@ -10,6 +10,7 @@ use crate::tensor::{Shape, TensorType, pack_rows};
 use std::ops::Range;
 
 /// Rows of bytes or reals in one to [`MAX_CHUNKS`] buffers.
+#[derive(Clone)]
 pub(super) struct DeviceData {
     sample: Shape,
     chunks: Vec<TensorType>,

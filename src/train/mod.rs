@@ -28,7 +28,7 @@ pub use events::{Ending, Event, Observer, Outcome, TrainOptions};
 pub use inference::{Evaluated, Inference};
 pub use noise::{add_noise, add_noise_to};
 pub use pretraining::{Pretrained, pretrain};
-pub use program::{step_bytes, step_plan};
+pub use program::{step_bytes, step_graph, step_plan};
 pub use row_log::{EpochRow, RowLog, StepRow, read_rows};
 pub use run_dir::RunDir;
 pub use synthetic::{SyntheticLoss, SyntheticStep, synthetic_encode, synthetic_loss, synthetic_step};

@@ -7,13 +7,15 @@ use super::objective::Objective;
 use super::optimizer;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::kernel::Target;
 use crate::model::{Architecture, Loss, Mode, Preset, Random};
 use crate::op::{AllReduce, BatchStatistics, BceLogits, Gather, Mse, Scale, Tick};
 use crate::plan::{Plan, PlanOptions};
 use crate::tensor::{Class, TensorId, TensorType};
 
-/// Losses that the device keeps until the host reads them.
+/// Losses that the device keeps until the host reads them: a power of two, since it counts by the low word of the clock.
 pub(super) const HISTORY: usize = 1024;
+const _: () = assert!(HISTORY.is_power_of_two());
 
 /// Names of the tensors that the host writes and reads.
 pub(super) mod names {
@@ -201,16 +203,23 @@ pub(super) fn key(seed: u64) -> u32 {
     (seed ^ (seed >> 32)) as u32
 }
 
+/// One training step of this preset, over a data set of one batch of bytes.
+///
+/// # Errors
+/// If the preset cannot work, or its pictures do not fit the target.
+pub fn step_graph(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<Graph> {
+    let architecture = preset.architecture()?;
+    let data = DeviceData::resident(architecture.input, batch, true, target)?;
+    let recipe = Recipe { preset, architecture: &architecture, data: &data };
+    recipe.graph(Phase::Training, Taken::all(batch), batch)
+}
+
 /// The plan of one training step of this preset.
 ///
 /// # Errors
 /// If the preset cannot work, or a tensor exceeds the limits.
 pub fn step_plan(preset: &Preset, batch: usize, options: PlanOptions<'_>) -> Result<Plan> {
-    let architecture = preset.architecture()?;
-    let data = DeviceData::resident(architecture.input, batch, true, options.target)?;
-    let recipe = Recipe { preset, architecture: &architecture, data: &data };
-    let graph = recipe.graph(Phase::Training, Taken::all(batch), batch)?;
-    Plan::new(&graph, options)
+    Plan::new(&step_graph(preset, batch, options.target)?, options)
 }
 
 /// Bytes that one training step of this preset holds at a batch size: parameters, optimiser state, temporaries and

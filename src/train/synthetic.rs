@@ -2,7 +2,7 @@
 
 use super::batches::Taken;
 use super::device_data::DeviceData;
-use super::program::{HISTORY, Phase, Recipe, names};
+use super::program::{HISTORY, Phase, Recipe, names, step_graph};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::Target;
@@ -36,11 +36,8 @@ pub struct SyntheticLoss {
 /// # Errors
 /// If the preset cannot work, or its pictures do not fit the target.
 pub fn synthetic_step(preset: &Preset, batch: usize, target: Option<&Target>) -> Result<SyntheticStep> {
-    let architecture = preset.architecture()?;
-    let data = DeviceData::resident(architecture.input, batch, true, target)?;
-    let recipe = Recipe { preset, architecture: &architecture, data: &data };
-    let graph = recipe.graph(Phase::Training, Taken::all(batch), batch)?;
-    Ok(SyntheticStep { graph, values: values(preset, &architecture, batch) })
+    let graph = step_graph(preset, batch, target)?;
+    Ok(SyntheticStep { graph, values: values(preset, &preset.architecture()?, batch) })
 }
 
 /// The encoder of a preset, with its first weights, on `batch` pictures of random numbers from 0 to 1.

@@ -139,14 +139,14 @@ impl Trainer {
         Room { placement, data: &placed, session: &session }.check()?;
         let recipe = Recipe { preset, architecture: &architecture, data: &placed };
         let recorded = Self::record(&mut session, &recipe, split);
-        let (training, validation) = match recorded {
+        let resolved = recorded.and_then(|steps| Ok((steps, source::of(placed.clone(), &mut session, &data.values)?)));
+        let ((training, validation), source) = match resolved {
             Err(Error::OutOfMemory { .. }) => {
                 let room = Room { placement, data: &placed, session: &session };
                 return Err(room.refusal(session.allocated_bytes() as u64));
             }
             other => other?,
         };
-        let source = source::of(placed, &mut session, &data.values)?;
         Ok(Self {
             // Rows past the saved state are dropped: their steps are run again.
             steps_csv: RowLog::resume(&run.file(run_dir::STEPS), progress.step)?,
