@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn files_tell_their_shard() {
-        for (whole, part) in [("codes.npy", "codes.2-of-30.npy"), ("a/b.c.npy", "a/b.c.2-of-30.npy"), ("n", "n.2-of-30")]
+        for (whole, part) in
+            [("codes.npy", "codes.2-of-30.npy"), ("a/b.c.npy", "a/b.c.2-of-30.npy"), ("n", "n.2-of-30")]
         {
             let shard = Shard::new(2, 30).unwrap();
             assert_eq!(shard.file(Path::new(whole)), Path::new(part));

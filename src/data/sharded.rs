@@ -68,8 +68,11 @@ pub fn open_shard(
     }
     // A part without one good picture has bytes, whatever the others have.
     if parts.iter().any(|part| !part.is_empty()) {
-        let skipped: Vec<Skipped> =
-            parts.iter_mut().filter(|part| part.is_empty()).flat_map(|part| std::mem::take(&mut part.skipped)).collect();
+        let skipped: Vec<Skipped> = parts
+            .iter_mut()
+            .filter(|part| part.is_empty())
+            .flat_map(|part| std::mem::take(&mut part.skipped))
+            .collect();
         parts.retain(|part| !part.is_empty());
         let mut whole = Dataset::concat(parts)?;
         whole.skipped.extend(skipped);
@@ -102,7 +105,8 @@ impl Source {
             }
             if listing.is_without_pictures() {
                 let (found, _) = array_folder::arrays(&listing);
-                let arrays: Result<Vec<Self>> = found.into_iter().map(|(name, path, kind)| array(path, kind, name)).collect();
+                let arrays: Result<Vec<Self>> =
+                    found.into_iter().map(|(name, path, kind)| array(path, kind, name)).collect();
                 // One that cannot be read is passed over where all are read, as is right.
                 if let Ok(arrays) = arrays
                     && !arrays.is_empty()
@@ -183,7 +187,8 @@ fn pictures(
         return Ok(some);
     }
     let mut pixels = Vec::new();
-    listing.decode(files, target, usize::MAX, progress, |picture| push(&mut data, &mut pixels, picture, target, path))?;
+    listing
+        .decode(files, target, usize::MAX, progress, |picture| push(&mut data, &mut pixels, picture, target, path))?;
     data.values = Values::U8(pixels.into());
     data.skipped.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(data)

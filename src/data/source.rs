@@ -80,7 +80,13 @@ pub(super) fn one_line(error: Error) -> Error {
     }
 }
 
-pub(super) fn open_one(path: &Path, target: &Target, limit: usize, mode: &CacheMode, progress: &dyn Progress) -> Result<Dataset> {
+pub(super) fn open_one(
+    path: &Path,
+    target: &Target,
+    limit: usize,
+    mode: &CacheMode,
+    progress: &dyn Progress,
+) -> Result<Dataset> {
     match Kind::of(path)? {
         Kind::Folder => open_folder(path, target, limit, mode, progress),
         Kind::Archive(packing) => open_archive(path, packing, target, mode, progress),
@@ -136,8 +142,9 @@ fn open_folder(
     let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped.clone_from(&listing.skipped);
     dataset.ignored = listing.others.len();
-    let complete =
-        listing.decode(0..listing.len(), target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, target, path))?;
+    let complete = listing.decode(0..listing.len(), target, limit, progress, |picture| {
+        push(&mut dataset, &mut pixels, picture, target, path)
+    })?;
     finish(&mut dataset, pixels, path, listing.example())?;
     if let Some(entry) = entry.filter(|_| complete) {
         // A cache that cannot be written costs time at the next start, nothing else.
@@ -191,7 +198,13 @@ pub(super) fn empty(target: &Target) -> Dataset {
     Dataset::new(target.shape(), Values::U8(Vec::new().into()), Vec::new())
 }
 
-pub(super) fn push(dataset: &mut Dataset, all: &mut Vec<u8>, picture: Decoded, target: &Target, source: &Path) -> Result<()> {
+pub(super) fn push(
+    dataset: &mut Dataset,
+    all: &mut Vec<u8>,
+    picture: Decoded,
+    target: &Target,
+    source: &Path,
+) -> Result<()> {
     match picture.pixels {
         Ok(pixels) => {
             if all.len() + pixels.len() > MAX_DATASET_BYTES {
