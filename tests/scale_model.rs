@@ -57,7 +57,7 @@ fn a_link_of_ones_own_is_what_the_formula_says() {
 #[test]
 fn links_are_compared_and_drawn() {
     let lab = Lab::empty();
-    let words = ["scale-model", "--step-ms=20", "--update-ms=2", "--max-ranks=128", "-o", "scale.png"];
+    let words = ["scale-model", "--step-ms=5", "--update-ms=1", "--no-overlap", "--max-ranks=128", "-o", "scale.png"];
     let report = lab.json(&words);
     let clusters = report["clusters"].as_array().unwrap();
     assert_eq!(clusters.len(), 3);
@@ -79,7 +79,7 @@ fn links_are_compared_and_drawn() {
         column(&report["clusters"][0]["rows"], "step_ms").last().copied().unwrap()
     };
     let plain = last(&[]);
-    assert!(last(&["--overlap"]) < plain && last(&["--ranks-per-node=8"]) > plain && last(&["--noise=5"]) > plain);
+    assert!(last(&["--no-overlap"]) > plain && last(&["--ranks-per-node=8"]) > plain && last(&["--noise=5"]) > plain);
 }
 
 #[test]
@@ -87,9 +87,17 @@ fn a_step_is_measured_where_none_is_given() {
     let lab = Lab::new();
     let report = lab.json(&["scale-model", "tiny.toml", "--budget=0.05", "--max-ranks=8", "--batch=4"]);
     assert!(report["device"].as_str().unwrap().contains("CPU"));
+    assert_eq!((&report["overlap"], report["buckets"].as_array().unwrap().len()), (&false.into(), 1));
     let (step, update) = (report["step_ms"].as_f64().unwrap(), report["update_ms"].as_f64().unwrap());
     assert!(update > 0.0 && step > update, "{report}");
     assert_eq!(report["batch"], 4);
+    // Ranks on GPUs would not wait for the backward pass to end.
+    let words = ["scale-model", "lfw-conv", "--step-ms=20", "--max-ranks=1"];
+    let report = lab.json(&words);
+    let ready = column(&report["buckets"], "ready_ms");
+    assert!(ready.len() > 1 && ready[0] < 20.0 && ready.last() == Some(&20.0), "{ready:?}");
+    let report = lab.json(&[&words[..], &["--ranks-on=cpu"]].concat());
+    assert_eq!(column(&report["buckets"], "ready_ms"), [20.0]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::console::{Console, count};
 use super::run::load_preset;
 use super::train_flags::parse_bytes;
 use super::{device, profile};
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 use degrain::model::{Preset, Summary};
 use degrain::profile::{Ceilings, StepOptions, profile_graph};
 use degrain::report::{Curve, Plot};
@@ -24,8 +24,23 @@ const MAX_RANKS: usize = 1 << 16;
 /// What is compared where nothing is asked for.
 const DEFAULT_LINKS: [&str; 3] = ["ethernet-10g", "ethernet-100g", "infiniband-ndr"];
 
+/// Bytes of a bucket on a GPU.
+const BUCKET_BYTES: u64 = 1 << 20;
+/// 10^9 bytes a second between a GPU and its host.
+const COPY_GBYTE: f64 = 10.0;
+/// What the model takes for granted.
+const ASSUMPTIONS: &str = "\
+Each rank computes as long as one rank alone does; then, or on a GPU bucket by bucket during the backward pass, all gradients are
+exchanged: to and from every other rank a message of an N-th of the bucket, sums in rank order at 10 GB/s, and the
+same way back. A message takes the latency and its bytes at the link's rate in each direction; switches hold up
+nothing; an MPI library is taken to send as many messages as there are ranks, however short they are.
+The formula is Hockney's model of messages as Thakur, Rabenseifner and Gropp (2005) use it for pairwise exchanges. Up to 1,024
+ranks and 30 million messages they are followed one by one instead, with what ranks of a node share and buckets wait for.
+Nobody else uses the network. Measure a few ranks before you believe it of many.";
+
 /// Flags of `degrain scale-model`.
 #[derive(Args)]
+#[command(after_help = ASSUMPTIONS)]
 pub(super) struct Flags {
     /// A preset's name, a preset file or a run's folder
     #[arg(value_name = "PRESET|FILE.toml|RUN", default_value = "lfw-conv")]
@@ -60,15 +75,19 @@ pub(super) struct Flags {
     /// What connects the ranks of a node
     #[arg(long, value_name = "NAME", default_value = "nvlink", value_parser = PossibleValuesParser::new(LINKS.map(|link| link.0)))]
     node_link: String,
-    /// Exchange gradients while the backward pass goes on
+    /// What the ranks compute on [default: cpu where a step is measured on the CPU executor, else gpu]
+    #[arg(long, value_enum, value_name = "gpu|cpu")]
+    ranks_on: Option<RanksOn>,
+    /// Exchange all gradients after the backward pass
     #[arg(long)]
-    overlap: bool,
-    /// Gradients are exchanged in buckets of at least this size
-    #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = parse_bytes)]
-    bucket: u64,
-    /// 10^9 bytes that a rank carries between device and host in a second; 0 where they need not be carried
-    #[arg(long, value_name = "GB", default_value_t = 10.0, value_parser = not_negative)]
-    copy_gbyte: f64,
+    no_overlap: bool,
+    /// Gradients are exchanged in buckets of at least this size [default: 1M on a GPU, all at once on a CPU]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    bucket: Option<u64>,
+    /// 10^9 bytes that a rank carries between device and host in a second; 0 where they need not be carried [default: 10 on a
+    /// GPU, 0 on a CPU]
+    #[arg(long, value_name = "GB", value_parser = not_negative)]
+    copy_gbyte: Option<f64>,
     /// How much longer a rank takes than it could, on average, in percent; the slowest holds up all
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = not_negative)]
     noise: f64,
@@ -78,6 +97,15 @@ pub(super) struct Flags {
     /// Draw the efficiency
     #[arg(short, long, value_name = "SCALE.png")]
     output: Option<PathBuf>,
+}
+
+/// What ranks compute on, and with that how gradients leave.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RanksOn {
+    /// In buckets during the backward pass, by way of the host
+    Gpu,
+    /// All at once, from where they are
+    Cpu,
 }
 
 /// What `--json` prints.
@@ -152,13 +180,25 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
         Some(step_ms) => (step_ms, flags.update_ms.unwrap_or(0.0), None),
         None => measure(&preset, flags.budget, device, console)?,
     };
+    let measured_on = match &device {
+        Some(device) if device == device::CPU_NAME => RanksOn::Cpu,
+        _ => RanksOn::Gpu,
+    };
+    let on = flags.ranks_on.unwrap_or(measured_on);
+    let overlap = on == RanksOn::Gpu && !flags.no_overlap;
+    let bucket_bytes = flags.bucket.unwrap_or(if on == RanksOn::Gpu { BUCKET_BYTES } else { u64::MAX });
+    let copy_gbyte = flags.copy_gbyte.unwrap_or(if on == RanksOn::Gpu { COPY_GBYTE } else { 0.0 });
+    let copy_bytes_per_s = if copy_gbyte > 0.0 { copy_gbyte * 1e9 } else { f64::INFINITY };
     if update_ms >= step_ms {
         return Err(Error::setting("--update-ms", format!("{update_ms} must be less than the {step_ms} of --step-ms")));
     }
     let compute_s = (step_ms - update_ms) / 1e3;
-    let buckets = bucketed(&network, compute_s, flags.bucket as f64, flags.overlap);
+    let buckets = bucketed(&network, compute_s, bucket_bytes as f64, overlap);
     let step = Step { batch: preset.train.batch, compute_s, update_s: update_ms / 1e3, buckets };
-    let clusters = links(flags).into_iter().map(|(name, title, link)| report_of(flags, &step, name, title, link));
+    let clusters = links(flags).into_iter().map(|(name, title, link)| {
+        let cluster = Cluster { copy_bytes_per_s, ..cluster(flags, link) };
+        report_of(&step, &cluster, flags.max_ranks as usize, name, title)
+    });
     let bucket = |bucket: &Bucket| BucketRow { bytes: bucket.bytes, ready_ms: 1e3 * bucket.ready_s };
     let report = Report {
         model: preset.name.clone(),
@@ -167,7 +207,7 @@ pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> 
         step_ms,
         update_ms,
         device,
-        overlap: flags.overlap,
+        overlap,
         buckets: step.buckets.iter().map(bucket).collect(),
         clusters: clusters.collect(),
     };
@@ -209,25 +249,23 @@ fn links(flags: &Flags) -> Vec<(String, String, Link)> {
     found.map(of).collect()
 }
 
-fn report_of(flags: &Flags, step: &Step, name: String, title: String, link: Link) -> ClusterReport {
-    let ranks_per_node = flags.ranks_per_node as usize;
-    let node = Link::named(&flags.node_link).filter(|_| ranks_per_node > 1);
-    let cluster = Cluster {
-        node: node.map(|link| Node { ranks: ranks_per_node, link }),
-        copy_bytes_per_s: if flags.copy_gbyte > 0.0 { flags.copy_gbyte * 1e9 } else { f64::INFINITY },
-        noise: flags.noise / 100.0,
-        ..Cluster::flat(link)
-    };
-    let max = flags.max_ranks as usize;
-    let alone_s = Formula::of(step, &cluster, 1).seconds();
+/// What connects the ranks.
+fn cluster(flags: &Flags, network: Link) -> Cluster {
+    let ranks = flags.ranks_per_node as usize;
+    let node = Link::named(&flags.node_link).filter(|_| ranks > 1).map(|link| Node { ranks, link });
+    Cluster { node, noise: flags.noise / 100.0, ..Cluster::flat(network) }
+}
+
+fn report_of(step: &Step, cluster: &Cluster, max: usize, link: String, title: String) -> ClusterReport {
+    let alone_s = Formula::of(step, cluster, 1).seconds();
     let efficiency = |seconds: f64| alone_s / seconds;
     let mut counts: Vec<usize> = (0..usize::BITS).map(|power| 1 << power).take_while(|&ranks| ranks < max).collect();
     counts.push(max);
     let row = |ranks: usize| {
-        let formula = Formula::of(step, &cluster, ranks);
+        let formula = Formula::of(step, cluster, ranks);
         // Of noise the mean is told, not one step.
         let simulated = messages(step, ranks) <= MOST_MESSAGES && cluster.noise == 0.0;
-        let seconds = if simulated { simulate(step, &cluster, ranks, 1) } else { formula.seconds() };
+        let seconds = if simulated { simulate(step, cluster, ranks, 1) } else { formula.seconds() };
         Row {
             ranks,
             step_ms: 1e3 * seconds,
@@ -240,16 +278,16 @@ fn report_of(flags: &Flags, step: &Step, name: String, title: String, link: Link
         }
     };
     let rows = counts.into_iter().map(row).collect();
-    let formulas = || (1..=max).map(|ranks| (ranks, Formula::of(step, &cluster, ranks)));
+    let formulas = || (1..=max).map(|ranks| (ranks, Formula::of(step, cluster, ranks)));
     let half = formulas().find(|(_, formula)| efficiency(formula.seconds()) < 0.5);
     let speed = |(ranks, formula): (usize, Formula)| (ranks, (ranks * step.batch) as f64 / formula.seconds());
     let fastest = formulas().map(speed).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((1, 0.0));
     ClusterReport {
-        link: name,
+        link,
         title,
-        latency_us: 1e6 * link.latency_s,
-        bandwidth_gbit: 8e-9 * link.bytes_per_s,
-        ranks_per_node,
+        latency_us: 1e6 * cluster.network.latency_s,
+        bandwidth_gbit: 8e-9 * cluster.network.bytes_per_s,
+        ranks_per_node: cluster.node.map_or(1, |node| node.ranks),
         rows,
         half_at: half.map(|(ranks, _)| ranks),
         half_because: half.map(|(ranks, formula)| loss(ranks, &formula)),
@@ -282,7 +320,7 @@ impl Report {
         for cluster in &self.clusters {
             cluster.text(&mut text);
         }
-        text + "A model, not a measurement: see `degrain scale-model --help` for what it takes for granted.\n"
+        text + "\nforetold, not measured: `degrain scale-model --help` says what is taken for granted\n"
     }
 
     fn plot(&self) -> Plot {
