@@ -19,8 +19,8 @@ use std::time::Duration;
 
 /// Messages that are followed one by one; of more there is the formula alone.
 const MOST_MESSAGES: usize = 30_000_000;
-/// Ranks at most: what the formula is told for grows with their square.
-const MAX_RANKS: usize = 1 << 16;
+/// Ranks at most: the time that the formulas take grows with their square.
+const MAX_RANKS: usize = 1 << 14;
 /// What is compared where nothing is asked for.
 const DEFAULT_LINKS: [&str; 3] = ["ethernet-10g", "ethernet-100g", "infiniband-ndr"];
 
@@ -29,14 +29,16 @@ const BUCKET_BYTES: u64 = 1 << 20;
 /// 10^9 bytes a second between a GPU and its host.
 const COPY_GBYTE: f64 = 10.0;
 /// What the model takes for granted.
-const ASSUMPTIONS: &str = "\
-Each rank computes as long as one rank alone does; then, or on a GPU bucket by bucket during the backward pass, all gradients are
-exchanged: to and from every other rank a message of an N-th of the bucket, sums in rank order at 10 GB/s, and the
-same way back. A message takes the latency and its bytes at the link's rate in each direction; switches hold up
-nothing; an MPI library is taken to send as many messages as there are ranks, however short they are.
-The formula is Hockney's model of messages as Thakur, Rabenseifner and Gropp (2005) use it for pairwise exchanges. Up to 1,024
-ranks and 30 million messages they are followed one by one instead, with what ranks of a node share and buckets wait for.
-Nobody else uses the network. Measure a few ranks before you believe it of many.";
+const ASSUMPTIONS: &str = concat!(
+    "Each rank computes as long as one rank alone does. Then, or on a GPU bucket by bucket during the backward pass, all ",
+    "gradients are exchanged: from and to every other rank a message of an N-th of the bucket, summed in rank order at ",
+    "10 GB/s, and the sums in the same way back. A message takes the latency and its bytes at the link's rate; both ",
+    "directions and all nodes send at once, and nobody else does. However short they are, all messages are sent: an MPI ",
+    "library may do better.\n\n",
+    "The formula is Hockney's model of messages, as Thakur, Rabenseifner and Gropp (2005) use it for pairwise exchanges. ",
+    "Up to 30 million messages are followed one by one as well, with what they wait for where ranks share a node and ",
+    "buckets leave early. Measure a few ranks before you believe it of many."
+);
 
 /// Flags of `degrain scale-model`.
 #[derive(Args)]
