@@ -14,7 +14,7 @@
 //! - Each op is one file under `op`: its shapes, gradient, kernels, the formula in `f64`, and the cases that every
 //!   kernel must pass; [`validate`] and the tests walk [`op::OPS`].
 //! - [`model`] turns a preset (a TOML file) into layers, [`train`] runs them over [`data`], [`latent`] and [`report`]
-//!   look at the result, [`interop`] carries it to other frameworks and back.
+//!   look at the result, [`interop`] carries it to other frameworks and back, [`scale`] foretells the step of many ranks.
 //!
 //! ```
 //! use degrain::graph::Graph;
@@ -61,6 +61,7 @@ pub mod op;
 pub mod plan;
 pub mod profile;
 pub mod report;
+pub mod scale;
 pub mod session;
 pub mod tensor;
 pub mod train;

@@ -162,7 +162,7 @@ fn codes_stream_through_small_buffers(open: &Open) {
     let whole = ExactSearch::new(open(), &codes, Metric::Euclidean).unwrap().nearest(&queries, k).unwrap();
     // Blocks of 300 codes: all nine on the device, and two at a time.
     for resident_bytes in [1 << 20, 2 * 300 * dim * 4] {
-        let limits = Limits { block_bytes: 300 * dim * 4, resident_bytes };
+        let limits = Limits { block_bytes: 300 * dim * 4, resident_bytes, ..Limits::default() };
         let mut search = ExactSearch::with_limits(open(), &codes, Metric::Euclidean, limits).unwrap();
         assert_eq!(search.nearest(&queries, k).unwrap(), whole);
         assert_eq!(search.nearest(&queries[..dim], k).unwrap(), whole[..1]);

@@ -6,6 +6,7 @@ use super::outputs::Outputs;
 use super::run::RunFlags;
 use clap::Args;
 use degrain::atomic_file::write_bytes;
+use degrain::data::Shard;
 use degrain::latent::Codes;
 use degrain::{Error, Result};
 use serde_json::json;
@@ -22,12 +23,23 @@ pub(super) struct EncodeFlags {
     run: RunFlags,
     #[command(flatten)]
     data: DataFlags,
-    /// The codes, (N, code) of f32 in file order
+    /// The codes, (N, code) of f32 in file order; of a shard CODES.I-of-N.npy
     #[arg(short, long, value_name = "CODES.npy")]
     output: PathBuf,
     /// Write the names of the pictures there too, one a line, for `degrain decode --names`
     #[arg(long, value_name = "NAMES.txt")]
     names: Option<PathBuf>,
+    /// Encode part I of N alone, counted from 0 as the tasks of an array of jobs are; `degrain search` reads all parts as one
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+}
+
+impl EncodeFlags {
+    /// Which part this process encodes; none for all, in one file. What starts several processes may stand in for the flag
+    /// here.
+    fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
 }
 
 /// Flags of `degrain decode`.
@@ -51,20 +63,30 @@ pub(super) fn encode(flags: &EncodeFlags, device: &str, console: &Console) -> Re
         return Err(Error::file(&flags.output, "codes are written as .npy: choose a name such as codes.npy"));
     }
     let mut network = Network::open(&flags.run, device, console)?;
-    let data = flags.data.load(&mut network.preset, console)?;
+    let shard = flags.shard();
+    let data = match shard {
+        Some(shard) => flags.data.load_shard(&mut network.preset, shard, console)?,
+        None => flags.data.load(&mut network.preset, console)?,
+    };
+    let file = |path: &Path| shard.map_or_else(|| path.to_owned(), |shard| shard.file(path));
     let codes = network.codes(&data, console)?;
-    codes.write(&flags.output)?;
+    // Before the codes, so that what has its codes has its names too.
     if let Some(path) = &flags.names {
-        write_bytes(path, (data.names.join("\n") + "\n").as_bytes())?;
+        let lines: String = data.names.iter().flat_map(|name| [name.as_str(), "\n"]).collect();
+        write_bytes(&file(path), lines.as_bytes())?;
     }
-    let shape = [codes.len(), codes.dim()];
-    let object = json!({
+    let output = file(&flags.output);
+    codes.write(&output)?;
+    let mut object = json!({
         "count": codes.len(),
-        "shape": shape,
-        "output": flags.output.display().to_string(),
+        "shape": [codes.len(), codes.dim()],
+        "output": output.display().to_string(),
         "skipped": data.skipped,
     });
-    let line = format!("{} of {} values -> {}", count(codes.len(), "code"), codes.dim(), flags.output.display());
+    if let (Some(shard), Some(object)) = (shard, object.as_object_mut()) {
+        object.insert("shard".to_owned(), json!({ "index": shard.index(), "count": shard.count() }));
+    }
+    let line = format!("{} of {} values -> {}", count(codes.len(), "code"), codes.dim(), output.display());
     console.result(&object, line)
 }
 

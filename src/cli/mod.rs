@@ -19,6 +19,7 @@ mod interrupt;
 mod job;
 mod latent;
 mod morph;
+mod neighbours;
 mod network;
 mod outputs;
 mod pca;
@@ -32,6 +33,7 @@ mod progress;
 mod report;
 mod run;
 mod sample;
+mod scale_model;
 mod search;
 mod sheets;
 mod summary;
@@ -124,6 +126,8 @@ enum Command {
     Bench(bench::Flags),
     /// Where the time of a step goes, launch by launch; how fast a lone WGSL kernel is
     Profile(Box<profile::Flags>),
+    /// How long a step takes on up to 1,024 GPUs, foretold from what one takes
+    ScaleModel(Box<scale_model::Flags>),
     /// Measure which kernels are the fastest on this device, and take them from now on
     Tune(tune::Flags),
     /// Hold every kernel on this device against the CPU reference
@@ -199,6 +203,7 @@ fn run(command: Command, device: &str, job: &Job, console: &Console) -> Result<E
         Command::Report(flags) => report::run(&flags, console).map(done),
         Command::Bench(flags) => bench::run(&flags, device, console).map(done),
         Command::Profile(flags) => profile::run(&flags, device, console).map(done),
+        Command::ScaleModel(flags) => scale_model::run(&flags, device, console).map(done),
         Command::Tune(flags) => tune::run(&flags, device, console).map(done),
         Command::Validate(flags) => validate::run(&flags, device, console).map(done),
     }

@@ -4,7 +4,7 @@ use super::console::{Console, count};
 use super::run::{RunFlags, SavedRun};
 use super::{device, pictures};
 use clap::Args;
-use degrain::data::{CacheMode, Dataset};
+use degrain::data::{CacheMode, Dataset, Shard};
 use degrain::latent::Codes;
 use degrain::model::Preset;
 use degrain::train::Inference;
@@ -35,22 +35,36 @@ impl DataFlags {
     /// # Errors
     /// Pictures that cannot be read.
     pub(super) fn load(&self, preset: &mut Preset, console: &Console) -> Result<Dataset> {
+        let sources = self.choose(preset)?;
+        pictures::load(&sources, preset, console)
+    }
+
+    /// As [`DataFlags::load`], of one shard of these pictures, without their labels.
+    ///
+    /// # Errors
+    /// Pictures that cannot be read.
+    pub(super) fn load_shard(&self, preset: &mut Preset, shard: Shard, console: &Console) -> Result<Dataset> {
+        let sources = self.choose(preset)?;
+        pictures::load_shard(&sources, preset, shard, console)
+    }
+
+    /// Tells `preset` which of the pictures to take, and gives their sources.
+    fn choose(&self, preset: &mut Preset) -> Result<Vec<String>> {
         if self.limit == Some(0) {
             return Err(Error::setting("--limit", "must be at least 1"));
         }
-        let own = preset.data.source.clone();
         let sources = if self.data.is_empty() {
-            &own
+            preset.data.source.clone()
         } else {
             preset.data.forget_choice();
             preset.data.labels = self.labels.clone();
-            &self.data
+            self.data.clone()
         };
         if self.attribute.is_some() {
             preset.data.attribute = self.attribute.clone();
         }
         preset.data.limit = self.limit.or(preset.data.limit);
-        pictures::load(sources, preset, console)
+        Ok(sources)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::console::{Console, count};
 use super::data::listed;
-use degrain::data::{self, CacheMode, Dataset, Patches, Split, SplitKind, Target, Values};
+use degrain::data::{self, CacheMode, Dataset, Patches, Shard, Split, SplitKind, Target, Values};
 use degrain::model::{self, Preset};
 use degrain::report::Meter;
 use degrain::{Error, Result};
@@ -61,6 +61,35 @@ pub(super) fn load(sources: &[String], preset: &Preset, console: &Console) -> Re
     tell_as(&data, if preset.data.patches.is_some() { "patch" } else { "picture" }, console);
     let data = arrange(data, preset, console)?;
     check_range(&data, preset.data.offset as f32, console);
+    Ok(data)
+}
+
+/// One shard of what [`load`] would read, without its labels. The other pictures are not decoded, unless there is a limit or a
+/// choice by labels: then what the shards are parts of is known only once all are there.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_shard(sources: &[String], preset: &Preset, shard: Shard, console: &Console) -> Result<Dataset> {
+    let settings = &preset.data;
+    let chooses = settings.limit.is_some() || settings.labels.is_some() || !settings.labels_kept.is_empty();
+    if chooses || sources.is_empty() || sources.iter().any(|source| source.starts_with(BUNDLED)) {
+        let data = load(sources, preset, console)?;
+        let rows: Vec<u32> = shard.range(data.len()).map(|row| row as u32).collect();
+        let part = data.select(&rows);
+        console.note(format_args!("shard {shard}: {} of {}", part.len(), count(data.len(), "picture")));
+        return Ok(part);
+    }
+    let paths: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
+    let bar = console.bar(0, "reading {msg}  [{bar:30}] {bytes}/{total_bytes}  ETA {eta}");
+    bar.set_message(format!("shard {shard}"));
+    let bar = ReadingBar(bar);
+    let data = data::open_shard(&paths, &sample_target(preset), shard, &CacheMode::Standard, &bar);
+    bar.0.finish_and_clear();
+    let data = data?;
+    console.note(format_args!("shard {shard}:"));
+    tell_as(&data, if settings.patches.is_some() { "patch" } else { "picture" }, console);
+    let data = arrange(data, preset, console)?;
+    check_range(&data, settings.offset as f32, console);
     Ok(data)
 }
 

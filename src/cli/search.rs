@@ -1,16 +1,16 @@
 //! `degrain search`: the pictures of a data set whose codes are the nearest to that of a picture.
 
 use super::console::{Console, count};
+use super::neighbours::{Answer, Measured, Pictures, Purity, Shown};
 use super::network::{DataFlags, Network, Picture};
 use super::run::RunFlags;
+use super::train_flags::parse_bytes;
 use clap::{Args, ValueEnum};
 use degrain::data::Dataset;
-use degrain::latent::Codes;
-use degrain::latent::search::{self, ExactSearch, HnswIndex, HnswSettings, Metric, Neighbour, Origin};
-use degrain::report::{Cell, Sheet, sheet};
+use degrain::latent::search::{self, ExactSearch, HnswIndex, HnswSettings, Limits, Metric, Origin};
+use degrain::latent::{CodeFiles, CodeSource, Codes};
 use degrain::session::Session;
 use degrain::{Error, Result};
-use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ const RECALL_QUERIES: usize = 200;
 const TIMED_QUERIES: usize = 20;
 /// Codes of the data whose neighbours are looked up for purity.
 const PURITY_QUERIES: usize = 2000;
-/// A picture of a sheet is enlarged to about this many pixels a side.
-const CELL_SIDE: usize = 96;
+/// Least memory that a search may be held to.
+const MIN_DEVICE_MEMORY: u64 = 1 << 20;
 
 /// Flags of `degrain search`.
 #[derive(Args)]
@@ -42,9 +42,19 @@ pub(super) struct Flags {
     /// The distance between codes
     #[arg(long, value_enum, default_value = "euclidean")]
     metric: MetricName,
-    /// The data's codes as `degrain encode` wrote them, in place of encoding it
-    #[arg(long, value_name = "CODES.npy")]
+    /// The data's codes as `degrain encode` wrote them, in place of encoding it: a file, or by one of them, the name without
+    /// I-of-N or the folder all shards of a set
+    #[arg(long, value_name = "CODES.npy|FOLDER")]
     codes: Option<PathBuf>,
+    /// Search --codes alone: the pictures are not read, so that there are no labels, and #INDEX is a code
+    #[arg(long, requires = "codes", conflicts_with_all = ["data", "labels", "attribute", "limit", "sheet", "purity"])]
+    no_data: bool,
+    /// With --no-data: the names of the pictures, as `degrain encode --names` wrote them, in one file or in shards
+    #[arg(long, value_name = "NAMES.txt", requires = "no_data")]
+    names: Option<PathBuf>,
+    /// Most memory on the device, such as 512M or 4G; codes that do not fit stream to it [default: 1G, or half of what it has]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    device_memory: Option<u64>,
     /// Draw the queries and their neighbours
     #[arg(long, value_name = "S.png")]
     sheet: Option<PathBuf>,
@@ -69,75 +79,92 @@ enum MetricName {
     Cosine,
 }
 
-/// A query, and what was found.
-struct Answer<'a> {
-    query: &'a Picture,
-    /// (H, W, C), as the network takes it.
-    picture: Vec<f32>,
-    neighbours: Vec<Neighbour>,
+/// The codes that are searched.
+enum Searched {
+    Memory(Codes),
+    Files(CodeFiles),
 }
 
-/// What an approximate index was measured to be.
-struct Measured {
-    recall: f64,
-    queries: usize,
-    /// Microseconds of a lone query.
-    hnsw_us: f64,
-    exact_us: f64,
-}
+impl Searched {
+    fn source(&self) -> &dyn CodeSource {
+        match self {
+            Self::Memory(codes) => codes,
+            Self::Files(codes) => codes,
+        }
+    }
 
-/// Purity of codes and of pixels.
-struct Purity {
-    codes: f64,
-    pixels: f64,
-    queries: usize,
+    /// All of them in memory, as a graph needs them.
+    fn into_memory(self) -> Result<Codes> {
+        match self {
+            Self::Memory(codes) => Ok(codes),
+            Self::Files(codes) => codes.load(),
+        }
+    }
 }
 
 pub(super) fn run(flags: &Flags, device: &str, console: &Console) -> Result<()> {
     check(flags)?;
     let mut network = Network::open(&flags.run, device, console)?;
-    let data = flags.data.load(&mut network.preset, console)?;
-    if flags.purity && data.labels.is_none() {
+    let data = if flags.no_data { None } else { Some(flags.data.load(&mut network.preset, console)?) };
+    if flags.purity && data.as_ref().is_none_or(|data| data.labels.is_none()) {
         return Err(Error::setting("--purity", "needs labels: name them by --labels, or pictures in folders by label"));
     }
     // Before the codes, which take time: a query may not be there.
-    let read = |query: &Picture| query.read(&network.preset, Some(&data), console);
+    let read = |query: &Picture| match (query, &data) {
+        (Picture::Index(_), None) => Ok(Vec::new()),
+        _ => query.read(&network.preset, data.as_ref(), console),
+    };
     let pictures: Vec<Vec<f32>> = flags.query.iter().map(read).collect::<Result<_>>()?;
-    let codes = codes(flags, &mut network, &data, console)?;
-    let queries = query_codes(flags, &mut network, &codes, &pictures)?;
+    let searched = codes(flags, &mut network, data.as_ref(), console)?;
+    let queries = query_codes(flags, &mut network, searched.source(), &pictures)?;
     let Network { preset, inference } = network;
     let mut session = inference.into_session();
     session.clear()?;
-    let metric = metric(flags.metric);
-    let mut exact = ExactSearch::new(session, &codes, metric)?;
-    let (found, measured) = match flags.index {
-        Index::Exact => (exact.nearest(&queries, flags.k)?, None),
-        Index::Hnsw => {
-            let index = open_index(flags, &codes, console)?;
-            let measured = measure(&index, &mut exact, flags.k, preset.train.seed)?;
-            (index.nearest(&queries, flags.k)?, Some(measured))
-        }
+    let (metric, seed) = (metric(flags.metric), preset.train.seed);
+    let limits = flags.device_memory.map_or_else(|| Limits::of(&session), Limits::within);
+    let (mut measured, mut purity) = (None, None);
+    let searched = match flags.index {
+        Index::Exact => searched,
+        Index::Hnsw => Searched::Memory(searched.into_memory()?),
     };
-    let purity = match (&data.labels, flags.purity) {
-        (Some(labels), true) => {
-            let rows = search::sample(data.len(), PURITY_QUERIES, preset.train.seed);
-            Some(purity(exact, &labels.ids, &data, &rows, flags)?)
+    let mut exact = ExactSearch::with_limits(session, searched.source(), metric, limits)?;
+    if exact.parts() > 1 {
+        let codes = count(exact.codes().len(), "code");
+        console.note(format_args!("{codes} go through the device in {} parts", exact.parts()));
+    }
+    let found = match &searched {
+        Searched::Memory(codes) if flags.index == Index::Hnsw => {
+            let index = open_index(flags, codes, console)?;
+            measured = Some(measure(&index, &mut exact, flags.k, seed)?);
+            index.nearest(&queries, flags.k)?
         }
-        _ => None,
+        _ => exact.nearest(&queries, flags.k)?,
     };
+    if let (true, Some(data)) = (flags.purity, &data) {
+        let rows = search::sample(data.len(), PURITY_QUERIES, seed);
+        purity = purity_of(exact, data, &rows, flags, limits)?;
+    }
     let answers = flags.query.iter().zip(pictures).zip(found);
     let answers: Vec<Answer<'_>> =
         answers.map(|((query, picture), neighbours)| Answer { query, picture, neighbours }).collect();
-    if let Some(path) = &flags.sheet {
-        draw(&answers, &data, preset.data.offset as f32)?.write_png(path)?;
+    let pictures = match data {
+        Some(data) => Pictures::Read(Box::new(data)),
+        None => Pictures::named(flags.names.as_deref(), searched.source().len(), &answers)?,
+    };
+    let sheet = flags.sheet.as_deref();
+    let shown = Shown { answers: &answers, pictures: &pictures, metric, k: flags.k, measured, purity, sheet };
+    if let Some(path) = sheet {
+        shown.draw(preset.data.offset as f32)?.write_png(path)?;
     }
-    let object = object(flags, &answers, &data, measured.as_ref(), purity.as_ref());
-    console.result(&object, text(flags, &answers, &data, measured.as_ref(), purity.as_ref()))
+    console.result(&shown.object(), shown.text())
 }
 
 fn check(flags: &Flags) -> Result<()> {
     if flags.k == 0 {
         return Err(Error::setting("-k", "must be at least 1"));
+    }
+    if flags.device_memory.is_some_and(|bytes| bytes < MIN_DEVICE_MEMORY) {
+        return Err(Error::setting("--device-memory", "must be at least 1M"));
     }
     match &flags.sheet {
         Some(path) if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) => {
@@ -155,29 +182,45 @@ fn metric(name: MetricName) -> Metric {
     }
 }
 
-/// The codes of the data: from `--codes`, which must be of it, or else by the network.
-fn codes(flags: &Flags, network: &mut Network, data: &Dataset, console: &Console) -> Result<Codes> {
-    let Some(path) = &flags.codes else { return network.codes(data, console) };
-    let codes = Codes::read(path)?;
-    let (len, dim) = (data.len(), network.inference.code_len());
-    if (codes.len(), codes.dim()) != (len, dim) {
-        let got = format!("holds {} of {} values", count(codes.len(), "code"), codes.dim());
-        let problem =
-            format!("{got}, but the data has {} and this network's codes {dim} values", count(len, "picture"));
-        return Err(Error::file(path, problem));
+/// The codes of the data: from `--codes`, which must be of it and of this network, or else by the network.
+fn codes(flags: &Flags, network: &mut Network, data: Option<&Dataset>, console: &Console) -> Result<Searched> {
+    let path = match (&flags.codes, data) {
+        (None, Some(data)) => return network.codes(data, console).map(Searched::Memory),
+        (None, None) => return Err(Error::setting("--no-data", "needs --codes")),
+        (Some(path), _) => path,
+    };
+    let codes = CodeFiles::open(path)?;
+    let dim = network.inference.code_len();
+    let got = || format!("holds {} of {} values", count(codes.len(), "code"), codes.dim());
+    let network_has = format!("this network's codes {dim} values");
+    match data {
+        Some(data) if (codes.len(), codes.dim()) != (data.len(), dim) => {
+            let pictures = count(data.len(), "picture");
+            Err(Error::file(path, format!("{}, but the data has {pictures} and {network_has}", got())))
+        }
+        None if codes.dim() != dim => Err(Error::file(path, format!("{}, but {network_has}", got()))),
+        _ => Ok(Searched::Files(codes)),
     }
-    Ok(codes)
 }
 
 /// A code for each query: that of the data, or of its picture.
-fn query_codes(flags: &Flags, network: &mut Network, codes: &Codes, pictures: &[Vec<f32>]) -> Result<Vec<f32>> {
+fn query_codes(
+    flags: &Flags,
+    network: &mut Network,
+    codes: &dyn CodeSource,
+    pictures: &[Vec<f32>],
+) -> Result<Vec<f32>> {
     let mut queries = Vec::with_capacity(flags.query.len() * codes.dim());
     for (query, picture) in flags.query.iter().zip(pictures) {
         match query {
-            Picture::Index(index) if codes.get(*index).is_some() => {
-                queries.extend(codes.get(*index).into_iter().flatten());
+            Picture::Index(index) if *index < codes.len() => {
+                queries.extend_from_slice(&codes.rows(*index..index + 1)?);
             }
-            _ => queries.extend(network.inference.encode(picture)?),
+            Picture::Index(_) => {
+                let problem = format!("there is no such code: there are {}, counted from #0", codes.len());
+                return Err(Error::setting(query.to_string(), problem));
+            }
+            Picture::File(_) => queries.extend(network.inference.encode(picture)?),
         }
     }
     Ok(queries)
@@ -210,7 +253,8 @@ fn measure(index: &HnswIndex<'_>, exact: &mut ExactSearch<'_>, k: usize, seed: u
     let recall = search::recall_of(index, exact, &rows, k)?;
     let codes = exact.codes();
     let mut seconds = [0.0; 2];
-    let queries: Vec<&[f32]> = rows.iter().take(TIMED_QUERIES).filter_map(|&row| codes.get(row)).collect();
+    let queries = rows.iter().take(TIMED_QUERIES).map(|&row| codes.rows(row..row + 1));
+    let queries: Vec<_> = queries.collect::<Result<_>>()?;
     for query in &queries {
         let started = Instant::now();
         index.nearest(query, k)?;
@@ -227,148 +271,21 @@ fn measure(index: &HnswIndex<'_>, exact: &mut ExactSearch<'_>, k: usize, seed: u
     Ok(Measured { recall, queries: rows.len(), hnsw_us, exact_us })
 }
 
-/// Purity of the codes that `exact` searches, and of the pixels of the same pictures on the same device.
-fn purity(exact: ExactSearch<'_>, labels: &[u32], data: &Dataset, rows: &[usize], flags: &Flags) -> Result<Purity> {
+/// Purity of the codes that `exact` searches, and of the pixels of the same pictures on the same device; none without labels.
+fn purity_of(
+    exact: ExactSearch<'_>,
+    data: &Dataset,
+    rows: &[usize],
+    flags: &Flags,
+    limits: Limits,
+) -> Result<Option<Purity>> {
+    let Some(labels) = &data.labels else { return Ok(None) };
     let mut exact = exact;
-    let codes = search::purity(&mut exact, labels, rows, flags.k)?;
+    let codes = search::purity(&mut exact, &labels.ids, rows, flags.k)?;
     let session: Session = exact.into_session()?;
     let all: Vec<u32> = (0..data.len() as u32).collect();
     let pixels = Codes::new(data.floats(&all, 0.0), data.sample_len())?;
-    let mut exact = ExactSearch::new(session, &pixels, metric(flags.metric))?;
-    let pixels = search::purity(&mut exact, labels, rows, flags.k)?;
-    Ok(Purity { codes, pixels, queries: rows.len() })
-}
-
-/// The name of picture `index` inside its folder or archive; none in arrays.
-fn path_of(data: &Dataset, index: usize) -> Option<&str> {
-    data.names.get(index).map(String::as_str).filter(|name| !name.starts_with('#'))
-}
-
-fn label_of(data: &Dataset, index: usize) -> Option<&str> {
-    data.labels.as_ref().and_then(|labels| labels.name(index))
-}
-
-/// What the labels of the neighbours say, that of the query itself aside: the label, its votes, and all of them.
-fn vote<'d>(answer: &Answer<'_>, data: &'d Dataset) -> Option<(&'d str, usize, usize)> {
-    let labels = data.labels.as_ref()?;
-    let itself = |near: &&Neighbour| matches!(answer.query, Picture::Index(index) if *index == near.index);
-    let others: Vec<Neighbour> = answer.neighbours.iter().filter(|near| !itself(near)).copied().collect();
-    let vote = search::vote(&others, &labels.ids)?;
-    Some((labels.names.get(vote.label as usize)?, vote.votes, vote.of))
-}
-
-fn draw(answers: &[Answer<'_>], data: &Dataset, low: f32) -> Result<Sheet> {
-    let cell = |values: &[f32], caption: String| -> Result<Cell> {
-        let image = sheet::picture(values, data.shape, (low, low + 1.0))?;
-        Ok(Cell { image, caption: Some(caption) })
-    };
-    let captioned = |first: String, label: Option<&str>| match label {
-        Some(label) => format!("{first} {label}"),
-        None => first,
-    };
-    let row = |answer: &Answer<'_>| -> Result<Vec<Cell>> {
-        let label = match answer.query {
-            Picture::Index(index) => label_of(data, *index),
-            Picture::File(_) => None,
-        };
-        let name = match answer.query {
-            Picture::File(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-            query => query.to_string(),
-        };
-        let query = cell(&answer.picture, captioned(name, label))?;
-        let neighbours = answer.neighbours.iter().map(|near| {
-            let values = data.floats(&[near.index as u32], low);
-            cell(&values, captioned(format!("{:.4}", near.distance), label_of(data, near.index)))
-        });
-        std::iter::once(Ok(query)).chain(neighbours).collect()
-    };
-    let most = answers.iter().map(|answer| answer.neighbours.len()).max().unwrap_or(0);
-    Ok(Sheet {
-        column_titles: std::iter::once("query".to_owned()).chain((1..=most).map(|i| i.to_string())).collect(),
-        row_titles: Vec::new(),
-        rows: answers.iter().map(row).collect::<Result<_>>()?,
-        scale: (CELL_SIDE / data.shape[0].max(data.shape[1]).max(1)).max(1) as u32,
-    })
-}
-
-fn object(
-    flags: &Flags,
-    answers: &[Answer<'_>],
-    data: &Dataset,
-    measured: Option<&Measured>,
-    purity: Option<&Purity>,
-) -> Value {
-    let neighbour = |near: &Neighbour| {
-        let mut object = Map::new();
-        object.insert("index".to_owned(), json!(near.index));
-        object.insert("distance".to_owned(), json!(near.distance));
-        object.extend(path_of(data, near.index).map(|path| ("path".to_owned(), json!(path))));
-        object.extend(label_of(data, near.index).map(|label| ("label".to_owned(), json!(label))));
-        Value::Object(object)
-    };
-    let list = |answer: &Answer<'_>| -> Vec<Value> { answer.neighbours.iter().map(neighbour).collect() };
-    let answered = |answer: &Answer<'_>| {
-        let mut object = json!({ "query": answer.query.to_string(), "neighbours": list(answer) });
-        if let (Some((label, votes, of)), Some(object)) = (vote(answer, data), object.as_object_mut()) {
-            object.insert("vote".to_owned(), json!({ "label": label, "votes": votes, "of": of }));
-        }
-        object
-    };
-    let mut object = json!({
-        "neighbours": answers.first().map(list).unwrap_or_default(),
-        "queries": answers.iter().map(answered).collect::<Vec<_>>(),
-        "metric": metric(flags.metric).name(),
-        "count": data.len(),
-        "skipped": data.skipped,
-    });
-    let Some(members) = object.as_object_mut() else { return object };
-    if let Some(Measured { recall, queries, hnsw_us, exact_us }) = measured {
-        members.insert("recall".to_owned(), json!(recall));
-        members.insert("recall_queries".to_owned(), json!(queries));
-        members.insert("query_us".to_owned(), json!({ "hnsw": hnsw_us, "exact": exact_us }));
-    }
-    if let Some(Purity { codes, pixels, queries }) = purity {
-        let purity = json!({ "k": flags.k, "codes": codes, "pixels": pixels, "queries": queries });
-        members.insert("purity".to_owned(), purity);
-    }
-    members.extend(flags.sheet.iter().map(|path| ("sheet".to_owned(), json!(path.display().to_string()))));
-    object
-}
-
-fn text(
-    flags: &Flags,
-    answers: &[Answer<'_>],
-    data: &Dataset,
-    measured: Option<&Measured>,
-    purity: Option<&Purity>,
-) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = |line: std::fmt::Arguments<'_>| lines.push(line.to_string().trim_end().to_owned());
-    for answer in answers {
-        line(format_args!("{}", answer.query));
-        let width = answer.neighbours.iter().filter_map(|near| label_of(data, near.index)).map(str::len).max();
-        for (rank, near) in answer.neighbours.iter().enumerate() {
-            let (label, path) = (label_of(data, near.index).unwrap_or(""), path_of(data, near.index).unwrap_or(""));
-            let index = format!("#{}", near.index);
-            let width = width.unwrap_or(0);
-            line(format_args!("{:>4}  {index:<9} {:>12.6}  {label:<width$}  {path}", rank + 1, near.distance));
-        }
-        if let Some((label, votes, of)) = vote(answer, data) {
-            line(format_args!("      vote: {label}, {votes} of {of}"));
-        }
-    }
-    let k = flags.k;
-    if let Some(Measured { recall, queries, hnsw_us, exact_us }) = measured {
-        line(format_args!("recall@{k} {recall:.4} over {}", count(*queries, "picture")));
-        let times = exact_us / hnsw_us;
-        line(format_args!("one query: {hnsw_us:.0} us, exactly {exact_us:.0} us ({times:.1} times as long)"));
-    }
-    if let Some(Purity { codes, pixels, queries }) = purity {
-        let queries = count(*queries, "picture");
-        line(format_args!("purity@{k} {codes:.4} of codes, {pixels:.4} of raw pixels, over {queries}"));
-    }
-    if let Some(path) = &flags.sheet {
-        line(format_args!("sheet -> {}", path.display()));
-    }
-    lines.join("\n")
+    let mut exact = ExactSearch::with_limits(session, &pixels, metric(flags.metric), limits)?;
+    let pixels = search::purity(&mut exact, &labels.ids, rows, flags.k)?;
+    Ok(Some(Purity { codes, pixels, queries: rows.len() }))
 }

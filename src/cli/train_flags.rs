@@ -217,7 +217,7 @@ fn apply(preset: &mut Preset, overrides: &[Override], settings: &[String]) -> Re
 }
 
 /// A number of bytes with an optional unit: K, M, G or T for powers of 1024, with or without B or iB behind it.
-fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
+pub(super) fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
     let problem = || format!("{text:?} is no size in bytes, such as 512M or 4G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.trim_end().parse().map_err(|_| problem())?;

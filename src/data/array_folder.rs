@@ -7,6 +7,20 @@ use crate::data::{Dataset, Skipped, Target};
 use crate::error::{Error, Result};
 use std::path::Path;
 
+/// Name, path and kind of the arrays of a folder, in order of their paths, and how many other files there are; files of
+/// labels are neither.
+pub(super) fn arrays(listing: &Listing) -> (Vec<(&str, &Path, Kind)>, usize) {
+    let (mut arrays, mut ignored) = (Vec::new(), 0);
+    for (name, path) in &listing.others {
+        match Kind::of(path) {
+            Ok(Kind::IdxLabels) => {}
+            Ok(kind) if kind.is_array() => arrays.push((name.as_str(), path.as_path(), kind)),
+            _ => ignored += 1,
+        }
+    }
+    (arrays, ignored)
+}
+
 /// The samples of all arrays of a folder that holds no pictures, in order of their paths, up to `limit`; `None` if there
 /// are no arrays either. A file that tells no labels gets its name as the label of all its samples; files of labels are
 /// read with the pictures that they belong to.
@@ -20,27 +34,20 @@ pub(super) fn read(
     limit: usize,
     progress: &dyn Progress,
 ) -> Result<Option<Dataset>> {
-    let (mut parts, mut skipped, mut ignored, mut count) = (Vec::new(), listing.skipped.clone(), 0, 0);
-    for (name, path) in &listing.others {
-        let kind = match Kind::of(path) {
-            Ok(Kind::IdxLabels) => continue,
-            Ok(kind) if kind.is_array() => kind,
-            _ => {
-                ignored += 1;
-                continue;
-            }
-        };
+    let (arrays, ignored) = arrays(listing);
+    let (mut parts, mut skipped, mut count) = (Vec::new(), listing.skipped.clone(), 0);
+    for (name, path, kind) in arrays {
         if count >= limit {
             break;
         }
-        match open_array(path, kind, target, limit - count, progress) {
+        match open_array(path, kind, target, 0..limit - count, progress) {
             Ok(mut part) => {
                 part.names.iter_mut().for_each(|row| row.insert_str(0, name));
                 part.origin = path.display().to_string();
                 count += part.len();
                 parts.push(part);
             }
-            Err(Error::File { problem, .. }) => skipped.push(Skipped { path: name.clone(), reason: problem }),
+            Err(Error::File { problem, .. }) => skipped.push(Skipped { path: name.to_owned(), reason: problem }),
             Err(other) => return Err(other),
         }
     }

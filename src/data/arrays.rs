@@ -2,12 +2,13 @@
 
 use crate::data::archive::zip_problem;
 use crate::data::npy::{self, Header};
-use crate::data::rows::{Rows, check_element};
+use crate::data::rows::{Rows, check_element, pass_over};
 use crate::data::source::Progress;
 use crate::data::{Labels, Target, Values, probe};
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
 /// Names that hold the pictures of an `.npz`, first come, first taken; `x_train` is Keras's.
@@ -15,8 +16,8 @@ const IMAGES: [&str; 4] = ["images", "arr_0", "x", "x_train"];
 /// Names that hold the labels.
 const LABELS: [&str; 4] = ["labels", "arr_1", "y", "y_train"];
 
-/// The first `limit` samples of an `.npy` file.
-pub(super) fn read_npy(path: &Path, target: &Target, limit: usize, progress: &dyn Progress) -> Result<Values> {
+/// The samples `window` of an `.npy` file, as far as they are there.
+pub(super) fn read_npy(path: &Path, target: &Target, window: Range<usize>, progress: &dyn Progress) -> Result<Values> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
     let size = file.metadata().map_err(Error::io(path, "read"))?.len();
     let mut reader = BufReader::new(file);
@@ -26,16 +27,20 @@ pub(super) fn read_npy(path: &Path, target: &Target, limit: usize, progress: &dy
         if claimed > size {
             return Err(format!("truncated: shape {:?} takes {claimed} bytes, the file has {size}", header.shape));
         }
-        rows(&header, target)?.read(&mut reader, target, limit, progress)
+        let (rows, before) = rows(&header, target)?.part(window.start);
+        let unread = |e: io::Error| format!("cannot be read: {e}");
+        // Less than the file has, as was just seen.
+        reader.seek_relative(i64::try_from(before).unwrap_or(i64::MAX)).map_err(unread)?;
+        rows.read(&mut reader, target, window.len(), progress)
     };
     values().map_err(|problem| Error::file(path, problem))
 }
 
-/// The first `limit` samples of an `.npz` file, and their labels where it has any.
+/// The samples `window` of an `.npz` file, as far as they are there, and their labels where it has any.
 pub(super) fn read_npz(
     path: &Path,
     target: &Target,
-    limit: usize,
+    window: Range<usize>,
     progress: &dyn Progress,
 ) -> Result<(Values, Option<Labels>)> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
@@ -47,14 +52,18 @@ pub(super) fn read_npz(
         let mut entry = array(&mut archive, &images)?;
         let header = Header::read(&mut entry).map_err(|p| within(&images, p))?;
         let rows = rows(&header, target).map_err(|p| within(&images, p))?;
-        let values = rows.read(&mut entry, target, limit, progress).map_err(|p| within(&images, p))?;
+        let count = rows.count;
+        let (rows, before) = rows.part(window.start);
+        pass_over(&mut entry, before).map_err(|p| within(&images, p))?;
+        let values = rows.read(&mut entry, target, window.len(), progress).map_err(|p| within(&images, p))?;
         drop(entry);
         let Some(name) = find(&arrays, &LABELS).filter(|name| *name != images) else { return Ok((values, None)) };
         let mut names = npy::read_labels(&mut array(&mut archive, &name)?).map_err(|p| within(&name, p))?;
-        if names.len() as u64 != rows.count {
-            return Err(within(&name, format!("{} labels for {} pictures", names.len(), rows.count)));
+        if names.len() as u64 != count {
+            return Err(within(&name, format!("{} labels for {count} pictures", names.len())));
         }
-        names.truncate(limit);
+        names.truncate(window.end);
+        names.drain(..window.start.min(names.len()));
         Ok((values, Some(Labels::from_names(&names))))
     };
     read().map_err(|problem| Error::file(path, problem))
@@ -131,7 +140,7 @@ fn rows(header: &Header, target: &Target) -> Result<Rows, String> {
         &[count, d] => (count, row_shape(d, target)?),
         shape => return Err(format!("shape {shape:?}; wanted (N, H, W, C), (N, H, W) or (N, D)")),
     };
-    Ok(Rows { count, shape, element: header.element })
+    Ok(Rows { count, skipped: 0, shape, element: header.element })
 }
 
 /// Height, width, channels of a flat row of `d` numbers: the target's where it has as many, else a square grey picture

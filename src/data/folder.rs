@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
@@ -94,6 +95,16 @@ impl Listing {
         self.skipped.push(Skipped { path, reason });
     }
 
+    /// How many files have the name of a picture and can be looked at.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The names of these files, in order.
+    pub(super) fn names(&self, files: Range<usize>) -> impl Iterator<Item = &str> {
+        self.files[files].iter().map(|file| file.name.as_str())
+    }
+
     /// Names and paths of the pictures, in order.
     pub(super) fn pictures(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.files.iter().map(|f| (f.name.as_str(), f.path.as_path()))
@@ -130,21 +141,23 @@ impl Listing {
         self.files.par_iter().filter_map(size).collect()
     }
 
-    /// Decodes the pictures in order on all cores, until `limit` good ones are there. Returns whether all
-    /// files were read: a limit was not reached, and the system refused none.
+    /// Decodes these files in order on all cores, until `limit` good pictures are there. Returns whether all of them were
+    /// read: a limit was not reached, and the system refused none.
     pub(super) fn decode(
         &self,
+        files: Range<usize>,
         target: &Target,
         limit: usize,
         progress: &dyn Progress,
         mut sink: impl FnMut(Decoded) -> Result<()>,
     ) -> Result<bool> {
-        progress.total(self.files.iter().map(|f| f.size_bytes).sum());
+        let files = &self.files[files];
+        progress.total(files.iter().map(|f| f.size_bytes).sum());
         let (mut at, mut good) = (0, 0);
         let refused = AtomicBool::new(false);
-        while at < self.files.len() && good < limit {
-            let end = self.files.len().min(at + CHUNK.min(limit - good));
-            let chunk: Vec<Decoded> = self.files[at..end]
+        while at < files.len() && good < limit {
+            let end = files.len().min(at + CHUNK.min(limit - good));
+            let chunk: Vec<Decoded> = files[at..end]
                 .par_iter()
                 .map(|f| {
                     let read = fs::read(&f.path).map_err(|e| e.to_string());
@@ -158,6 +171,6 @@ impl Listing {
             chunk.into_iter().try_for_each(&mut sink)?;
             at = end;
         }
-        Ok(at == self.files.len() && !refused.into_inner())
+        Ok(at == files.len() && !refused.into_inner())
     }
 }

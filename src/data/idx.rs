@@ -3,13 +3,14 @@
 //! Format: two zero bytes, 8 for u8, the number of dimensions, each dimension as a big-endian u32, the numbers.
 
 use crate::data::npy::{Element, read_bytes};
-use crate::data::rows::Rows;
+use crate::data::rows::{Rows, pass_over};
 use crate::data::source::Progress;
 use crate::data::{Labels, Target, Values};
 use crate::error::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// First bytes of a file of pictures, and of one of labels.
@@ -35,25 +36,28 @@ pub(super) fn shape(path: &Path) -> Result<([u64; 3], u64)> {
     }
 }
 
-/// The first `limit` pictures, and their labels if MNIST's file of labels lies beside.
+/// The pictures `window`, as far as they are there, and their labels if MNIST's file of labels lies beside.
 pub(super) fn read(
     path: &Path,
     target: &Target,
-    limit: usize,
+    window: Range<usize>,
     progress: &dyn Progress,
 ) -> Result<(Values, Option<Labels>)> {
     let problem = |problem: String| Error::file(path, problem);
     let mut reader = open(path)?;
     let sizes = dimensions(&mut reader, IMAGES).map_err(problem)?;
     let &[count, h, w] = sizes.as_slice() else { return Err(problem("not an IDX file of pictures".into())) };
-    let rows = Rows { count, shape: [h, w, 1], element: Element::U8 };
-    let values = rows.read(&mut reader, target, limit, progress).map_err(problem)?;
+    let rows = Rows { count, skipped: 0, shape: [h, w, 1], element: Element::U8 };
+    let (rows, before) = rows.part(window.start);
+    pass_over(&mut reader, before).map_err(problem)?;
+    let values = rows.read(&mut reader, target, window.len(), progress).map_err(problem)?;
     let Some(beside) = label_file(path) else { return Ok((values, None)) };
     let mut labels = read_labels(&beside)?;
     if labels.ids.len() as u64 != count {
         return Err(Error::file(&beside, format!("{} labels for the {count} pictures beside it", labels.ids.len())));
     }
-    labels.ids.truncate(limit);
+    labels.ids.truncate(window.end);
+    labels.ids.drain(..window.start.min(labels.ids.len()));
     Ok((values, Some(labels)))
 }
 

@@ -10,6 +10,7 @@ use flate2::read::MultiGzDecoder;
 use rayon::prelude::*;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
 /// Longest line that is read, in bytes.
@@ -23,14 +24,15 @@ pub(super) fn is_lines(head: &[u8]) -> bool {
     has_digit && head.iter().all(|byte| byte.is_ascii_digit() || b"+-.eE,;[] \t\r\n".contains(byte))
 }
 
-/// The first `limit` samples of the file: reals, taken as they are.
-pub(super) fn read(path: &Path, target: &Target, limit: usize, progress: &dyn Progress) -> Result<Values> {
+/// The samples `window` of the file, as far as they are there: reals, taken as they are.
+pub(super) fn read(path: &Path, target: &Target, window: Range<usize>, progress: &dyn Progress) -> Result<Values> {
     let mut reader = open(path, progress)?;
     let mut values = || {
         let mut lines = Lines { reader: &mut *reader, number: 0 };
+        lines.pass_over(window.start)?;
         let (mut values, mut length, mut count) = (Vec::new(), None, 0);
         loop {
-            let chunk = lines.chunk(limit - count)?;
+            let chunk = lines.chunk(window.len() - count)?;
             let Some(first) = chunk.first() else { break };
             // The first line tells how many numbers all of them have.
             let length = match length {
@@ -49,6 +51,13 @@ pub(super) fn read(path: &Path, target: &Target, limit: usize, progress: &dyn Pr
         }
     };
     values().map_err(|problem| Error::file(path, problem))
+}
+
+/// How many samples there are.
+pub(super) fn count(path: &Path) -> Result<usize> {
+    let mut reader = open(path, &())?;
+    let count = Lines { reader: &mut *reader, number: 0 }.pass_over(usize::MAX);
+    count.map_err(|problem| Error::file(path, problem))
 }
 
 /// How many numbers the first line has.
@@ -81,6 +90,17 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
+    /// Reads this many lines that are not empty, as far as they are there, and tells how many they were.
+    fn pass_over(&mut self, most: usize) -> Result<usize, String> {
+        let mut count = 0;
+        loop {
+            match self.chunk(most - count)?.len() {
+                0 => return Ok(count),
+                more => count += more,
+            }
+        }
+    }
+
     /// The next lines that are not empty, at most `most`; none at the end.
     fn chunk(&mut self, most: usize) -> Result<Vec<Line>, String> {
         let (mut chunk, mut size_bytes) = (Vec::new(), 0);

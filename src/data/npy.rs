@@ -208,7 +208,7 @@ pub(super) fn read_labels(reader: &mut impl Read) -> Result<Vec<String>, String>
 }
 
 /// A problem that may quote a damaged header, made short and fit to be shown.
-fn shown(problem: &str) -> String {
+pub(super) fn shown(problem: &str) -> String {
     const MAX_CHARS: usize = 300;
     printable(&problem.chars().take(MAX_CHARS).collect::<String>())
 }

@@ -4,7 +4,7 @@ use crate::data::npy::{Element, Kind, read_bytes};
 use crate::data::source::Progress;
 use crate::data::{Target, Values, fit};
 use rayon::prelude::*;
-use std::io::Read;
+use std::io::{self, Read};
 
 /// About how many bytes are read and resized at a time.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -14,12 +14,21 @@ const MAX_PIXELS: u64 = 100_000_000;
 /// What a stream holds.
 pub(super) struct Rows {
     pub(super) count: u64,
+    /// How many stand before them and were passed over.
+    pub(super) skipped: u64,
     /// Height, width, channels (1 or 3) of each.
     pub(super) shape: [u64; 3],
     pub(super) element: Element,
 }
 
 impl Rows {
+    /// Those from sample `first` on, and the bytes of the ones before them, which the caller passes over.
+    pub(super) fn part(self, first: usize) -> (Self, u64) {
+        let skipped = self.count.min(first as u64);
+        let sample_bytes = self.shape.iter().fold(self.element.size_bytes, |n, &size| n.saturating_mul(size));
+        (Self { count: self.count - skipped, skipped, ..self }, skipped.saturating_mul(sample_bytes))
+    }
+
     /// The first `limit` samples at the target's size. The error is the problem without the file's name.
     pub(super) fn read(
         &self,
@@ -51,7 +60,7 @@ impl Rows {
             } else {
                 let floats = self.element.floats(&bytes);
                 if let Some(bad) = floats.iter().position(|x| !x.is_finite()) {
-                    let row = at + bad as u64 / numbers;
+                    let row = self.skipped + at + bad as u64 / numbers;
                     return Err(format!("row {row} holds NaN or infinity; all numbers must be finite"));
                 }
                 append(&mut all_floats, floats, shape, target);
@@ -60,6 +69,15 @@ impl Rows {
             at += rows;
         }
         Ok(if is_u8 { Values::U8(all_bytes.into()) } else { Values::F32(all_floats.into()) })
+    }
+}
+
+/// Reads this many bytes and forgets them.
+pub(super) fn pass_over(reader: &mut impl Read, count: u64) -> Result<(), String> {
+    match io::copy(&mut reader.take(count), &mut io::sink()) {
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(format!("cannot be read: {e}")),
+        // What is missing is told where the samples behind it are read.
+        _ => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::data::cache::{self, CacheMode, Stamp};
 use crate::data::kind::Kind;
 use crate::data::{Dataset, Labels, Skipped, Target, Values, array_folder, arrays, folder, idx, lines, picture};
 use crate::error::{Error, Result};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Most memory that the decoded pictures of one source may take, in bytes.
@@ -69,7 +70,7 @@ pub fn open(
 }
 
 /// The error with a problem that may quote a damaged file made short and fit to be shown.
-fn one_line(error: Error) -> Error {
+pub(super) fn one_line(error: Error) -> Error {
     match error {
         Error::File { path, problem } => {
             let short: String = problem.chars().take(MAX_PROBLEM_CHARS).collect();
@@ -79,39 +80,45 @@ fn one_line(error: Error) -> Error {
     }
 }
 
-fn open_one(path: &Path, target: &Target, limit: usize, mode: &CacheMode, progress: &dyn Progress) -> Result<Dataset> {
+pub(super) fn open_one(
+    path: &Path,
+    target: &Target,
+    limit: usize,
+    mode: &CacheMode,
+    progress: &dyn Progress,
+) -> Result<Dataset> {
     match Kind::of(path)? {
         Kind::Folder => open_folder(path, target, limit, mode, progress),
         Kind::Archive(packing) => open_archive(path, packing, target, mode, progress),
         Kind::Picture => open_picture(path, target),
-        array => open_array(path, array, target, limit, progress),
+        array => open_array(path, array, target, 0..limit, progress),
     }
 }
 
-/// The first `limit` samples of a file of them.
+/// The samples `window` of a file of them, as far as they are there.
 pub(super) fn open_array(
     path: &Path,
     kind: Kind,
     target: &Target,
-    limit: usize,
+    window: Range<usize>,
     progress: &dyn Progress,
 ) -> Result<Dataset> {
     let category = || array_folder::category(path);
     let (values, labels, category) = match kind {
-        Kind::Npy => (arrays::read_npy(path, target, limit, progress)?, None, category()),
-        Kind::Lines => (lines::read(path, target, limit, progress)?, None, category()),
+        Kind::Npy => (arrays::read_npy(path, target, window.clone(), progress)?, None, category()),
+        Kind::Lines => (lines::read(path, target, window.clone(), progress)?, None, category()),
         Kind::Npz => {
-            let (values, labels) = arrays::read_npz(path, target, limit, progress)?;
+            let (values, labels) = arrays::read_npz(path, target, window.clone(), progress)?;
             (values, labels, None)
         }
         Kind::Idx => {
-            let (values, labels) = idx::read(path, target, limit, progress)?;
+            let (values, labels) = idx::read(path, target, window.clone(), progress)?;
             (values, labels, None)
         }
         _ => return Err(Error::file(path, "holds labels: name the file of pictures, and they are found beside it")),
     };
     let count = values.len() / target.sample_len();
-    let names = (0..count).map(|row| format!("#{row}")).collect();
+    let names = (window.start..window.start + count).map(|row| format!("#{row}")).collect();
     Ok(Dataset { labels, category, ..Dataset::new(target.shape(), values, names) })
 }
 
@@ -135,8 +142,9 @@ fn open_folder(
     let (mut dataset, mut pixels) = (empty(target), Vec::new());
     dataset.skipped.clone_from(&listing.skipped);
     dataset.ignored = listing.others.len();
-    let complete =
-        listing.decode(target, limit, progress, |picture| push(&mut dataset, &mut pixels, picture, target, path))?;
+    let complete = listing.decode(0..listing.len(), target, limit, progress, |picture| {
+        push(&mut dataset, &mut pixels, picture, target, path)
+    })?;
     finish(&mut dataset, pixels, path, listing.example())?;
     if let Some(entry) = entry.filter(|_| complete) {
         // A cache that cannot be written costs time at the next start, nothing else.
@@ -186,11 +194,17 @@ fn open_picture(path: &Path, target: &Target) -> Result<Dataset> {
     Ok(Dataset { values: Values::U8(all.into()), ..dataset })
 }
 
-fn empty(target: &Target) -> Dataset {
+pub(super) fn empty(target: &Target) -> Dataset {
     Dataset::new(target.shape(), Values::U8(Vec::new().into()), Vec::new())
 }
 
-fn push(dataset: &mut Dataset, all: &mut Vec<u8>, picture: Decoded, target: &Target, source: &Path) -> Result<()> {
+pub(super) fn push(
+    dataset: &mut Dataset,
+    all: &mut Vec<u8>,
+    picture: Decoded,
+    target: &Target,
+    source: &Path,
+) -> Result<()> {
     match picture.pixels {
         Ok(pixels) => {
             if all.len() + pixels.len() > MAX_DATASET_BYTES {

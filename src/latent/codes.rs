@@ -3,7 +3,57 @@
 use crate::data::{Dataset, npy};
 use crate::error::{Error, Result};
 use crate::train::Inference;
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
+
+/// Codes (N, code), all finite, wherever they are: what an exact search goes through.
+pub trait CodeSource: Sync {
+    /// How many codes there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Numbers in one code, at least one.
+    fn dim(&self) -> usize;
+
+    /// These codes, (rows, code).
+    ///
+    /// # Errors
+    /// Rows that are not there, or a file that cannot be read any more.
+    fn rows(&self, rows: Range<usize>) -> Result<Cow<'_, [f32]>>;
+
+    /// The largest magnitude of all numbers.
+    fn max_magnitude(&self) -> f32;
+}
+
+impl CodeSource for Codes {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cow<'_, [f32]>> {
+        let values = rows.start.checked_mul(self.dim).zip(rows.end.checked_mul(self.dim));
+        let values = values.and_then(|(start, end)| self.values.get(start..end));
+        let missing = || {
+            let got = format!("{} to {}", rows.start, rows.end);
+            Error::shape("codes", format!("rows within {}", self.len()), got)
+        };
+        values.map(Cow::Borrowed).ok_or_else(missing)
+    }
+
+    fn max_magnitude(&self) -> f32 {
+        self.values.par_iter().map(|value| value.abs()).reduce(|| 0.0, f32::max)
+    }
+}
 
 /// Codes (N, code), all finite, in the order of their pictures.
 #[derive(Clone, Debug, PartialEq)]

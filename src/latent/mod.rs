@@ -5,6 +5,7 @@
 pub mod anomaly;
 pub mod attribute;
 pub mod baseline;
+pub mod code_files;
 pub mod codes;
 mod eigen;
 pub mod gaussian;
@@ -20,7 +21,8 @@ pub mod tsne;
 pub use anomaly::{auroc, reconstruction_errors};
 pub use attribute::AttributeVector;
 pub use baseline::pca_errors;
-pub use codes::Codes;
+pub use code_files::CodeFiles;
+pub use codes::{CodeSource, Codes};
 pub use gaussian::Gaussian;
 pub use manifold::Manifold;
 pub use morph::Interpolation;

@@ -1,4 +1,5 @@
-//! Nearest neighbours among codes: exactly, by blocks on any device, and approximately by a graph that is built once.
+//! Nearest neighbours among codes: exactly, by blocks on any device, and approximately by a graph that is built once. Codes
+//! in files ([`super::CodeFiles`]) may be larger than the memory of device and host.
 //!
 //! ```
 //! use degrain::latent::Codes;
@@ -22,12 +23,13 @@ pub use exact::{ExactSearch, Limits};
 pub use hnsw::{HnswIndex, HnswSettings, Origin};
 pub use quality::{Vote, purity, recall, recall_of, sample, vote};
 
-use super::Codes;
+use super::CodeSource;
 use crate::cpu::nearest::squared_distance;
 use crate::cpu::vector::wide;
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 /// How far codes are from each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -59,94 +61,128 @@ pub struct Neighbour {
     pub distance: f64,
 }
 
+/// Squared distances stay inside f32 for numbers up to here, at up to 10^6 numbers a code.
+const MAX_MAGNITUDE: f32 = 1e15;
 /// What rounding leaves of the squared difference of two unit vectors in f64 that point the same way.
 const PARALLEL: f64 = 1e-30;
 
+/// Codes that a thread reads at a time where all of them are looked at.
+const RANGE: usize = 4096;
+
 /// Codes as a metric sees them.
 struct Points<'a> {
-    codes: &'a Codes,
+    codes: &'a dyn CodeSource,
     metric: Metric,
-    /// (N, D) of f32 whose Euclidean distances rank like the metric's, up to their rounding.
-    values: Cow<'a, [f32]>,
-    /// 1 / |code| of each code in f64, 0 of a code of zeros; none for Euclidean distances.
-    scales: Vec<f64>,
 }
 
 /// A query as a metric sees it.
 struct Query<'a> {
     code: &'a [f32],
+    /// 1 / |code| in f64, 0 of a code of zeros; 1 for Euclidean distances.
     scale: f64,
 }
 
 impl<'a> Points<'a> {
-    fn new(codes: &'a Codes, metric: Metric) -> Self {
-        if metric == Metric::Euclidean {
-            return Self { codes, metric, values: Cow::Borrowed(codes.values()), scales: Vec::new() };
-        }
-        let scales: Vec<f64> = codes.values().par_chunks(codes.dim()).map(scale).collect();
-        let rows = codes.values().par_chunks(codes.dim()).zip(&scales);
-        let values: Vec<f32> = rows.flat_map_iter(|(row, &scale)| unit_row(row, scale)).collect();
-        Self { codes, metric, values: Cow::Owned(values), scales }
-    }
-
     fn query<'q>(&self, code: &'q [f32]) -> Query<'q> {
         Query { code, scale: if self.metric == Metric::Cosine { scale(code) } else { 1.0 } }
     }
 
-    /// Queries (Q, D) as the kernels take them.
-    fn queries<'q>(&self, queries: &'q [f32]) -> Cow<'q, [f32]> {
+    /// Codes or queries (rows, D) as f32 whose Euclidean distances rank like the metric's, up to their rounding.
+    fn flat<'v>(&self, values: Cow<'v, [f32]>) -> Cow<'v, [f32]> {
         match self.metric {
-            Metric::Euclidean => Cow::Borrowed(queries),
+            Metric::Euclidean => values,
             Metric::Cosine => {
-                let scales: Vec<f64> = queries.chunks_exact(self.codes.dim()).map(scale).collect();
-                let rows = queries.chunks_exact(self.codes.dim()).zip(&scales);
-                Cow::Owned(rows.flat_map(|(row, &scale)| unit_row(row, scale)).collect())
+                let rows = values.par_chunks(self.codes.dim());
+                Cow::Owned(rows.flat_map_iter(|row| unit_row(row, scale(row))).collect())
             }
         }
     }
 
-    /// The distance of code `index`, in f64; infinite where there is no such code.
+    /// Whether f32 holds the squared Euclidean distances between such points.
+    fn in_range(&self) -> bool {
+        self.metric == Metric::Cosine || self.codes.max_magnitude() <= MAX_MAGNITUDE
+    }
+
+    /// The distance of a code, in f64.
     #[inline(always)]
-    fn distance(&self, query: &Query<'_>, index: usize) -> f64 {
-        let Some(code) = self.codes.values().get(index * self.codes.dim()..(index + 1) * self.codes.dim()) else {
-            return f64::INFINITY;
+    fn distance(&self, query: &Query<'_>, code: &[f32]) -> f64 {
+        if self.metric == Metric::Euclidean {
+            return squared_distance(query.code, code).sqrt();
+        }
+        let scale = scale(code);
+        if scale == 0.0 || query.scale == 0.0 {
+            return f64::from(u8::from(scale != query.scale));
+        }
+        // |a - b|^2 / 2 of unit vectors is 1 - cos, without its cancellation.
+        match squared_difference(query, code, scale) {
+            square if square < PARALLEL => 0.0,
+            square => square / 2.0,
+        }
+    }
+
+    /// Of these codes the `k` nearest, by distance and index; one that is not there is at an infinite distance.
+    fn ranked(&self, query: &Query<'_>, indices: impl Iterator<Item = usize>, k: usize) -> Result<Vec<Neighbour>> {
+        let near = |index: usize| -> Result<Neighbour> {
+            if index >= self.codes.len() {
+                return Ok(Neighbour { index, distance: f64::INFINITY });
+            }
+            let code = self.codes.rows(index..index + 1)?;
+            let distance = wide(
+                #[inline(always)]
+                || self.distance(query, &code),
+            );
+            Ok(Neighbour { index, distance })
         };
-        match self.scales.get(index) {
-            None => squared_distance(query.code, code).sqrt(),
-            Some(&scale) if scale == 0.0 || query.scale == 0.0 => f64::from(u8::from(scale != query.scale)),
-            // |a - b|^2 / 2 of unit vectors is 1 - cos, without its cancellation.
-            Some(&scale) => match squared_difference(query, code, scale) {
-                square if square < PARALLEL => 0.0,
-                square => square / 2.0,
-            },
-        }
+        let mut found: Vec<Neighbour> = indices.map(near).collect::<Result<_>>()?;
+        keep_nearest(&mut found, k);
+        found.sort_unstable_by(by_distance);
+        Ok(found)
     }
 
-    /// Of these codes the `k` nearest, by distance and index.
-    fn ranked(&self, query: &Query<'_>, indices: impl Iterator<Item = usize>, k: usize) -> Vec<Neighbour> {
-        let mut found: Vec<Neighbour> = wide(
-            #[inline(always)]
-            || indices.map(|index| Neighbour { index, distance: self.distance(query, index) }).collect(),
-        );
-        let order = |a: &Neighbour, b: &Neighbour| a.distance.total_cmp(&b.distance).then(a.index.cmp(&b.index));
-        if k < found.len() {
-            found.select_nth_unstable_by(k, order);
-            found.truncate(k);
-        }
-        found.sort_unstable_by(order);
-        found
-    }
-
-    /// All distances in f64, sorted.
-    fn brute_force(&self, query: &Query<'_>, k: usize) -> Vec<Neighbour> {
-        const RANGE: usize = 4096;
-        let count = self.codes.len();
-        let ranges = (0..count.div_ceil(RANGE)).into_par_iter().map(|i| {
-            let end = ((i + 1) * RANGE).min(count);
-            self.ranked(query, i * RANGE..end, k)
+    /// All distances of these queries in f64, the `k` smallest of each in order. The codes are read once.
+    fn brute_force(&self, queries: &[&[f32]], k: usize) -> Result<Vec<Vec<Neighbour>>> {
+        let (count, dim) = (self.codes.len(), self.codes.dim());
+        let queries: Vec<Query<'_>> = queries.iter().map(|code| self.query(code)).collect();
+        let lists = || vec![Vec::new(); queries.len()];
+        let ranges = (0..count.div_ceil(RANGE)).into_par_iter().try_fold(lists, |mut lists, i| {
+            let first = i * RANGE;
+            let codes = self.codes.rows(first..(first + RANGE).min(count))?;
+            for (list, query) in lists.iter_mut().zip(&queries) {
+                let rows = codes.chunks_exact(dim).zip(first..);
+                wide(
+                    #[inline(always)]
+                    || {
+                        list.extend(
+                            rows.map(|(code, index)| Neighbour { index, distance: self.distance(query, code) }),
+                        );
+                    },
+                );
+                keep_nearest(list, k);
+            }
+            Ok::<_, Error>(lists)
         });
-        let best: Vec<Neighbour> = ranges.flatten_iter().collect();
-        self.ranked(query, best.into_iter().map(|near| near.index), k)
+        let mut found = ranges.try_reduce(lists, |mut lists, others| {
+            for (list, other) in lists.iter_mut().zip(others) {
+                list.extend(other);
+                keep_nearest(list, k);
+            }
+            Ok(lists)
+        })?;
+        found.iter_mut().for_each(|list| list.sort_unstable_by(by_distance));
+        Ok(found)
+    }
+}
+
+/// By distance, equal ones by index.
+fn by_distance(a: &Neighbour, b: &Neighbour) -> Ordering {
+    a.distance.total_cmp(&b.distance).then(a.index.cmp(&b.index))
+}
+
+/// Keeps the `k` nearest, in any order.
+fn keep_nearest(found: &mut Vec<Neighbour>, k: usize) {
+    if k < found.len() {
+        found.select_nth_unstable_by(k, by_distance);
+        found.truncate(k);
     }
 }
 

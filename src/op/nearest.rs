@@ -60,6 +60,12 @@ impl Nearest {
         let len = extents.codes.div_ceil(slices).next_multiple_of(TILE);
         (extents.codes.div_ceil(len), len)
     }
+
+    /// Bytes that a search takes on a GPU besides its codes: queries, lists, and the lists of its slices.
+    pub(crate) fn working_bytes(extents: &Extents) -> usize {
+        let &Extents { queries, dim, kept, .. } = extents;
+        4 * queries * (dim + 2 * kept) + 8 * Self::slices(extents).0 * queries * kept
+    }
 }
 
 impl Op for Nearest {

@@ -3,36 +3,61 @@
 use super::{Metric, Neighbour, Points, check_queries};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::latent::Codes;
-use crate::op::Nearest;
+use crate::latent::CodeSource;
+use crate::op::{Nearest, NearestExtents};
 use crate::session::{ProgramId, Session};
 use crate::tensor::{Class, TensorType};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Queries that are searched for at once.
+/// Queries that are searched for at once, at most.
 const QUERIES: usize = 1024;
 /// Candidates of a query at most: their lists stay far below what a buffer holds.
 const MAX_KEPT: usize = 4096;
-/// Squared distances stay inside f32 for numbers up to here, at up to 10^6 numbers a code.
-const MAX_MAGNITUDE: f32 = 1e15;
 /// Below, f32 has fewer digits.
 const MIN_SQUARE: f64 = 1e-30;
 /// Half a unit in the last place of 1, in f32.
 const HALF_ULP: f64 = 1.0 / (1 << 24) as f64;
 
-/// How much of the codes a device is given.
+/// Blocks that are on the device at a time, at least, where the codes stream through a small memory: the host's copies of one
+/// are small beside it.
+const STREAMED_BLOCKS: usize = 4;
+
+/// How much memory a search takes on a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Bytes of codes in one buffer; less where the device binds less.
     pub block_bytes: usize,
     /// Bytes of codes that stay on the device; more of them stream to it, for each 1,024 queries once.
     pub resident_bytes: usize,
+    /// Bytes of queries and of what is found: fewer queries are searched for at once where there would be more.
+    pub working_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { block_bytes: 64 << 20, resident_bytes: 1 << 30 }
+        Self { block_bytes: 64 << 20, resident_bytes: 1 << 30, working_bytes: 256 << 20 }
+    }
+}
+
+impl Limits {
+    /// A search that takes no more than `bytes` on its device, if that is room for one query and one code.
+    pub fn within(bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let working_bytes = bytes / 4;
+        let resident_bytes = bytes - working_bytes;
+        let block_bytes = Self::default().block_bytes.min(resident_bytes / STREAMED_BLOCKS);
+        Self { block_bytes, resident_bytes, working_bytes }
+    }
+
+    /// The default, or half of what the session's device or system has left, where that is less.
+    pub fn of(session: &Session) -> Self {
+        let default = Self::default();
+        match session.memory_bytes().map(|bytes| bytes / 2) {
+            Some(half) if half < (default.resident_bytes + default.working_bytes) as u64 => Self::within(half),
+            _ => default,
+        }
     }
 }
 
@@ -42,10 +67,14 @@ impl Default for Limits {
 /// asked for, by f32 distances, which are off by at most (D + 3) 2^-24 of themselves. The candidates' distances are then
 /// taken anew from the codes in f64. Where these show that no other code can be among the k nearest, the result is
 /// that of sorting all distances in f64, equal ones by index; where they do not, as with many codes alike, all of them
-/// are sorted so, for this query alone.
+/// are sorted so, for this query alone. The result does not depend on the blocks.
+///
+/// Codes that are more than [`Limits::resident_bytes`] go through the device in turn, read from their source one block at a
+/// time: neither device nor host need hold all of them.
 pub struct ExactSearch<'a> {
     session: Session,
     points: Points<'a>,
+    limits: Limits,
     blocks: Blocks,
     programs: HashMap<(usize, usize), ProgramId>,
     /// Which of the parts that take turns on the device is there.
@@ -65,7 +94,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(codes: &Codes, limits: Limits, max_binding: usize) -> Self {
+    fn new(codes: &dyn CodeSource, limits: Limits, max_binding: usize) -> Self {
         let row_bytes = codes.dim() * 4;
         let most = (limits.block_bytes.min(max_binding) / row_bytes).clamp(1, codes.len().max(1));
         let blocks = codes.len().div_ceil(most).max(1);
@@ -93,64 +122,100 @@ fn names(queries: usize, kept: usize) -> [String; 3] {
 }
 
 impl<'a> ExactSearch<'a> {
-    /// A search among `codes` on the session's device.
+    /// A search among `codes` on the session's device, within [`Limits::of`] it.
     ///
     /// # Errors
     /// More codes than 2^32 - 2, or none.
-    pub fn new(session: Session, codes: &'a Codes, metric: Metric) -> Result<Self> {
-        Self::with_limits(session, codes, metric, Limits::default())
+    pub fn new(session: Session, codes: &'a dyn CodeSource, metric: Metric) -> Result<Self> {
+        let limits = Limits::of(&session);
+        Self::with_limits(session, codes, metric, limits)
     }
 
     /// As [`ExactSearch::new`], within other limits.
     ///
     /// # Errors
     /// As [`ExactSearch::new`].
-    pub fn with_limits(session: Session, codes: &'a Codes, metric: Metric, limits: Limits) -> Result<Self> {
+    pub fn with_limits(session: Session, codes: &'a dyn CodeSource, metric: Metric, limits: Limits) -> Result<Self> {
         if codes.is_empty() || codes.len() >= Nearest::NOBODY as usize {
             return Err(Error::shape("search", "1 to 2^32 - 2 codes", format!("{} codes", codes.len())));
         }
         let max_binding = session.target().map_or(u64::MAX, |target| target.max_binding_bytes);
         let blocks = Blocks::new(codes, limits, usize::try_from(max_binding).unwrap_or(usize::MAX));
-        let points = Points::new(codes, metric);
-        let in_range = is_in_range(&points.values);
-        Ok(Self { session, points, blocks, programs: HashMap::new(), loaded: None, in_range })
+        let points = Points { codes, metric };
+        let in_range = points.in_range();
+        Ok(Self { session, points, limits, blocks, programs: HashMap::new(), loaded: None, in_range })
     }
 
     /// The codes that are searched.
-    pub fn codes(&self) -> &'a Codes {
+    pub fn codes(&self) -> &'a dyn CodeSource {
         self.points.codes
+    }
+
+    /// How often the device is filled to go through all codes: 1 where they fit.
+    pub fn parts(&self) -> usize {
+        self.blocks.parts
+    }
+
+    /// Bytes that the search holds on its device now.
+    pub fn device_bytes(&self) -> usize {
+        self.session.allocated_bytes()
     }
 
     /// The `k` nearest codes (all, if there are fewer) of each of the queries (Q, D), by distance and index.
     ///
     /// # Errors
-    /// A part of a query, one that is not finite, a k of 0, or a device that is lost or has no room.
+    /// A part of a query, one that is not finite, a k of 0, codes that cannot be read any more, or a device that is lost or
+    /// has no room.
     pub fn nearest(&mut self, queries: &[f32], k: usize) -> Result<Vec<Vec<Neighbour>>> {
         let dim = self.points.codes.dim();
         check_queries(queries, dim, k)?;
         let count = self.points.codes.len();
         let k = k.min(count);
         let kept = k + k / 4 + 6;
-        let points = self.points.queries(queries);
+        let points = self.points.flat(Cow::Borrowed(queries));
         if kept >= count || kept > MAX_KEPT || !self.in_range || !is_in_range(&points) {
-            let found = queries.par_chunks(dim);
-            return Ok(found.map(|query| self.points.brute_force(&self.points.query(query), k)).collect());
+            let queries: Vec<&[f32]> = queries.chunks_exact(dim).collect();
+            let found = queries.chunks(QUERIES).map(|queries| self.points.brute_force(queries, k));
+            return Ok(found.collect::<Result<Vec<_>>>()?.concat());
         }
         let mut found = Vec::with_capacity(queries.len() / dim);
-        let tiles = points.chunks(QUERIES * dim).zip(queries.chunks(QUERIES * dim));
-        for (points, queries) in tiles {
-            let candidates = self.candidates(points, kept)?;
-            let lists = candidates.0.par_chunks(kept).zip(candidates.1.par_chunks(kept));
-            let ranked = lists.zip(queries.par_chunks(dim)).map(|((near, indices), query)| {
+        let tile = self.tile(kept) * dim;
+        for (points, queries) in points.chunks(tile).zip(queries.chunks(tile)) {
+            let (near, indices) = self.candidates(points, kept)?;
+            let lists = near.par_chunks(kept).zip(indices.par_chunks(kept));
+            let decided = lists.zip(queries.par_chunks(dim)).map(|((near, indices), query)| {
                 let farthest = f64::from(near.last().copied().unwrap_or_default());
                 decide(&self.points, query, indices, farthest, k)
             });
-            found.par_extend(ranked);
+            found.extend(self.settle(queries, decided.collect::<Result<_>>()?, k)?);
         }
         Ok(found)
     }
 
-    /// The squared distances and indices (Q, kept) that the device finds for at most [`QUERIES`] queries.
+    /// What was found, and for the queries without a decision what looking at all codes finds.
+    fn settle(&self, queries: &[f32], decided: Vec<Option<Vec<Neighbour>>>, k: usize) -> Result<Vec<Vec<Neighbour>>> {
+        let rows = queries.chunks_exact(self.points.codes.dim());
+        let open: Vec<&[f32]> = rows.zip(&decided).filter(|(_, found)| found.is_none()).map(|(row, _)| row).collect();
+        let mut rest = if open.is_empty() { Vec::new() } else { self.points.brute_force(&open, k)? }.into_iter();
+        Ok(decided.into_iter().map(|found| found.or_else(|| rest.next()).unwrap_or_default()).collect())
+    }
+
+    /// Queries that are searched for at once, so that what they take stays within its limit.
+    fn tile(&self, kept: usize) -> usize {
+        let mut queries = QUERIES;
+        while queries > 1 && self.working_bytes(queries, kept) > self.limits.working_bytes {
+            queries /= 2;
+        }
+        queries
+    }
+
+    fn working_bytes(&self, queries: usize, kept: usize) -> usize {
+        let dim = self.points.codes.dim();
+        let lists = NearestExtents { codes: self.blocks.rows, queries, dim, kept };
+        Nearest::working_bytes(&lists)
+    }
+
+    /// The squared distances and indices (Q, kept) that the device finds for one tile of queries.
     fn candidates(&mut self, queries: &[f32], kept: usize) -> Result<(Vec<f32>, Vec<u32>)> {
         let count = queries.len() / self.points.codes.dim();
         let program = self.program(count, kept)?;
@@ -161,6 +226,10 @@ impl<'a> ExactSearch<'a> {
         for part in 0..self.blocks.parts {
             self.load(part)?;
             self.session.run(program, 1)?;
+            if self.blocks.parts > 1 {
+                // What is written next waits in the host's memory for as long as the device computes.
+                self.session.wait()?;
+            }
         }
         Ok((self.session.read(&distances)?, self.session.read_words(&indices)?))
     }
@@ -170,6 +239,7 @@ impl<'a> ExactSearch<'a> {
         if let Some(&program) = self.programs.get(&(queries, kept)) {
             return Ok(program);
         }
+        self.make_room(queries, kept)?;
         let dim = self.points.codes.dim();
         let [queries_name, distances, indices] = names(queries, kept);
         let mut graph = Graph::new();
@@ -189,19 +259,30 @@ impl<'a> ExactSearch<'a> {
         Ok(program)
     }
 
+    /// Forgets the tiles of other sizes, if another one would take more than there is for them.
+    fn make_room(&mut self, queries: usize, kept: usize) -> Result<()> {
+        let taken: usize = self.programs.keys().map(|&(queries, kept)| self.working_bytes(queries, kept)).sum();
+        if taken > 0 && taken + self.working_bytes(queries, kept) > self.limits.working_bytes {
+            self.session.clear()?;
+            self.programs.clear();
+            self.loaded = None;
+        }
+        Ok(())
+    }
+
     /// Brings a part of the codes to the device, unless it is there.
     fn load(&mut self, part: usize) -> Result<()> {
         if self.loaded == Some(part) {
             return Ok(());
         }
         self.loaded = None;
-        let (dim, count, rows) = (self.points.codes.dim(), self.points.codes.len(), self.blocks.rows);
+        let (count, rows) = (self.points.codes.len(), self.blocks.rows);
         for block in 0..self.blocks.count {
             let first = ((part * self.blocks.count + block) * rows).min(count);
             let end = (first + rows).min(count);
-            let words = bytemuck::cast_slice(&self.points.values[first * dim..end * dim]);
             if end > first {
-                self.session.write_part(&codes_name(block), 0, words)?;
+                let values = self.points.flat(self.points.codes.rows(first..end)?);
+                self.session.write_part(&codes_name(block), 0, bytemuck::cast_slice(&values))?;
             }
             self.session.write_words(&range_name(block), &[first as u32, (end - first) as u32])?;
         }
@@ -219,11 +300,17 @@ impl<'a> ExactSearch<'a> {
     }
 }
 
-/// The `k` nearest among the candidates, or among all codes where another might be nearer; `farthest` is the squared
-/// distance, in f32, that no other code is below.
-fn decide(points: &Points<'_>, query: &[f32], candidates: &[u32], farthest: f64, k: usize) -> Vec<Neighbour> {
+/// The `k` nearest among the candidates; none where another code might be nearer. `farthest` is the squared distance, in f32,
+/// that no other code is below.
+fn decide(
+    points: &Points<'_>,
+    query: &[f32],
+    candidates: &[u32],
+    farthest: f64,
+    k: usize,
+) -> Result<Option<Vec<Neighbour>>> {
     let query = points.query(query);
-    let found = points.ranked(&query, candidates.iter().map(|&index| index as usize), k);
+    let found = points.ranked(&query, candidates.iter().map(|&index| index as usize), k)?;
     let last = found.last().map_or(f64::INFINITY, |near| near.distance);
     let slack = 1.0 + (points.codes.dim() + 8) as f64 * HALF_ULP;
     let beyond = (farthest / slack).sqrt();
@@ -232,10 +319,10 @@ fn decide(points: &Points<'_>, query: &[f32], candidates: &[u32], farthest: f64,
         // Each rounded unit vector is off by up to half a unit in the last place.
         Metric::Cosine => (2.0 * last).sqrt() < beyond - 3.0 * HALF_ULP,
     };
-    if settled && farthest > MIN_SQUARE { found } else { points.brute_force(&query, k) }
+    Ok((settled && farthest > MIN_SQUARE).then_some(found))
 }
 
-/// Whether f32 holds the squared distances between such points.
+/// Whether f32 holds the squared distances of such queries.
 fn is_in_range(values: &[f32]) -> bool {
-    values.par_iter().all(|value| value.abs() <= MAX_MAGNITUDE)
+    values.par_iter().all(|value| value.abs() <= super::MAX_MAGNITUDE)
 }

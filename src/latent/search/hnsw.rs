@@ -14,6 +14,7 @@ use crate::latent::Codes;
 use instant_distance::{Builder, Hnsw, Search};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -85,7 +86,8 @@ impl instant_distance::Point for Point {
 /// # Ok::<(), degrain::Error>(())
 /// ```
 pub struct HnswIndex<'a> {
-    points: Points<'a>,
+    codes: &'a Codes,
+    metric: Metric,
     graph: Hnsw<Point>,
     settings: HnswSettings,
 }
@@ -99,12 +101,12 @@ impl<'a> HnswIndex<'a> {
         if codes.is_empty() || codes.len() >= u32::MAX as usize {
             return Err(Error::shape("hnsw", "1 to 2^32 - 2 codes", format!("{} codes", codes.len())));
         }
-        let points = Points::new(codes, metric);
-        let rows = points.values.chunks_exact(codes.dim()).zip(0..);
+        let values = Points { codes, metric }.flat(Cow::Borrowed(codes.values()));
+        let rows = values.chunks_exact(codes.dim()).zip(0..);
         let nodes = rows.map(|(values, index)| Point { index, values: values.to_vec() }).collect();
         let builder = Builder::default().ef_construction(settings.ef_construction).ef_search(settings.ef_search);
         let (graph, _) = builder.seed(settings.seed).build_hnsw(nodes);
-        Ok(Self { points, graph, settings })
+        Ok(Self { codes, metric, graph, settings })
     }
 
     /// The index of `codes` from its file in `folder`; where there is none, or a damaged one, it is built and written there.
@@ -122,7 +124,7 @@ impl<'a> HnswIndex<'a> {
     ) -> Result<(Self, Origin)> {
         let path = folder.join(file_name(codes, metric, settings));
         if let Some(graph) = read(&path) {
-            return Ok((Self { points: Points::new(codes, metric), graph, settings }, Origin::Read(path)));
+            return Ok((Self { codes, metric, graph, settings }, Origin::Read(path)));
         }
         let index = Self::build(codes, metric, settings)?;
         index.write(&path)?;
@@ -145,21 +147,22 @@ impl<'a> HnswIndex<'a> {
     /// # Errors
     /// A part of a query, one that is not finite, or a k of 0.
     pub fn nearest(&self, queries: &[f32], k: usize) -> Result<Vec<Vec<Neighbour>>> {
-        let dim = self.points.codes.dim();
+        let dim = self.codes.dim();
         check_queries(queries, dim, k)?;
-        let points = self.points.queries(queries);
+        let places = Points { codes: self.codes, metric: self.metric };
+        let points = places.flat(Cow::Borrowed(queries));
         let one = |search: &mut Search, (values, query): (&[f32], &[f32])| {
             let point = Point { index: u32::MAX, values: values.to_vec() };
             let near = self.graph.search(&point, search).take(self.settings.ef_search);
-            self.points.ranked(&self.points.query(query), near.map(|item| item.point.index as usize), k)
+            places.ranked(&places.query(query), near.map(|item| item.point.index as usize), k)
         };
         if queries.len() < FEW_QUERIES * dim {
             let mut search = Search::default();
             let pairs = points.chunks(dim).zip(queries.chunks(dim));
-            return Ok(pairs.map(|pair| one(&mut search, pair)).collect());
+            return pairs.map(|pair| one(&mut search, pair)).collect();
         }
         let pairs = points.par_chunks(dim).zip(queries.par_chunks(dim));
-        Ok(pairs.map_init(Search::default, one).collect())
+        pairs.map_init(Search::default, one).collect()
     }
 }
 

@@ -74,8 +74,10 @@ fn codes_of(search: &ExactSearch<'_>, rows: &[usize]) -> Result<Vec<f32>> {
     let codes = search.codes();
     let mut values = Vec::with_capacity(rows.len() * codes.dim());
     for &row in rows {
-        let missing = || Error::shape("search", format!("rows below {}", codes.len()), row.to_string());
-        values.extend(codes.get(row).ok_or_else(missing)?);
+        if row >= codes.len() {
+            return Err(Error::shape("search", format!("rows below {}", codes.len()), row.to_string()));
+        }
+        values.extend_from_slice(&codes.rows(row..row + 1)?);
     }
     Ok(values)
 }
