@@ -25,12 +25,12 @@ mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
 
+use crate::data::Shard;
 use crate::error::{Error, Result};
 pub use local::Local;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 use std::fmt::Debug;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Carries words between ranks. All ranks make the same calls in the same order; each waits for the others.
@@ -118,9 +118,9 @@ impl Ranks {
         self.count() == 1
     }
 
-    /// This rank's part of `total` things: contiguous, the first one's first, lengths that differ by one at most.
-    pub fn part(&self, total: usize) -> Range<usize> {
-        part(total, self.rank(), self.count())
+    /// This rank's part of whatever is dealt to all.
+    pub fn shard(&self) -> Shard {
+        Shard::of_rank(self.rank(), self.count())
     }
 
     /// The sums over all ranks, number by number: added in rank order.
@@ -141,7 +141,7 @@ impl Ranks {
             sum_rows(bytemuck::cast_slice(&all), values);
             return Ok(());
         }
-        let counts: Vec<usize> = (0..count).map(|r| part(values.len(), r, count).len()).collect();
+        let counts: Vec<usize> = (0..count).map(|r| Shard::of_rank(r, count).range(values.len()).len()).collect();
         let mut received = vec![0_u32; counts[rank] * count];
         self.0.all_to_all(bytemuck::cast_slice(values), &counts, &mut received)?;
         let mut own = vec![0.0; counts[rank]];
@@ -247,12 +247,6 @@ impl Ranks {
     }
 }
 
-/// The part of `total` things that belongs to `rank` of `ranks`.
-pub fn part(total: usize, rank: usize, ranks: usize) -> Range<usize> {
-    let bound = |r: usize| (total as u128 * r as u128 / ranks as u128) as usize;
-    bound(rank)..bound(rank + 1)
-}
-
 /// Adds up rows of as many numbers as there are sums, from the first row on.
 fn sum_rows(rows: &[f32], sums: &mut [f32]) {
     let width = sums.len();
@@ -328,16 +322,5 @@ mod tests {
         });
         assert_eq!(results[2], Ok(()));
         assert!(results[..2].iter().all(|result| result.as_ref().unwrap_err().starts_with("rank 2 of 3: has ended")));
-    }
-
-    #[test]
-    fn parts_are_contiguous_and_cover_everything() {
-        for (total, ranks) in [(0, 3), (1, 3), (10, 3), (12, 4), (usize::MAX, 5)] {
-            let parts: Vec<_> = (0..ranks).map(|rank| part(total, rank, ranks)).collect();
-            assert_eq!((parts[0].start, parts[ranks - 1].end), (0, total));
-            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
-            let longest = parts.iter().map(ExactSizeIterator::len).max().unwrap();
-            assert!(parts.iter().all(|part| part.len() + 1 >= longest));
-        }
     }
 }

@@ -111,7 +111,7 @@ fn wrong_input_is_told_once() {
     );
     let ended = run(&lab, 2, &["presets"]);
     assert_eq!((ended.code, errors(&ended).len(), ended.stdout.as_str()), (Some(1), 1, ""), "{}", ended.stderr);
-    assert!(ended.stderr.contains("only train"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("only train and encode"), "{}", ended.stderr);
     let ended = run(&lab, 2, &["train", "--resume", "nowhere"]);
     assert_eq!((ended.code, errors(&ended).len()), (Some(1), 1), "{}", ended.stderr);
 }
@@ -172,6 +172,19 @@ fn a_rank_that_is_killed_leaves_a_checkpoint() {
     }
 }
 
+fn ranks_encode_a_part_each() {
+    let lab = lab();
+    lab.train("run", &["--epochs=1", "--no-pca"]).ok();
+    let words = ["encode", "run", "--data=pictures", "-o"];
+    lab.run(&[&words[..], &["whole.npy"]].concat()).ok();
+    run(&lab, 3, &[&words[..], &["codes.npy"]].concat()).ok();
+    let search = ["search", "run", "--data=pictures", "--query=#7", "--json", "--codes"];
+    let results = |codes: &str| lab.run(&[&search[..], &[codes]].concat()).ok().json()["results"].clone();
+    assert!(results("whole.npy").as_array().is_some_and(|found| !found.is_empty()));
+    assert_eq!(results("codes.0-of-3.npy"), results("whole.npy"));
+    assert_eq!(run(&lab, 2, &[&words[..], &["codes.txt"]].concat()).code, Some(1));
+}
+
 fn one_rank_is_a_process_by_itself() {
     let lab = lab();
     let words = ["train", "tiny.toml", "--data=pictures", "--epochs=2", "--no-pca", "--out"];
@@ -196,6 +209,7 @@ fn main() -> ExitCode {
         trial("wrong_input_is_told_once", wrong_input_is_told_once),
         trial("stage_by_stage_training_is_shared", stage_by_stage_training_is_shared),
         trial("a_rank_that_is_killed_leaves_a_checkpoint", a_rank_that_is_killed_leaves_a_checkpoint),
+        trial("ranks_encode_a_part_each", ranks_encode_a_part_each),
         trial("one_rank_is_a_process_by_itself", one_rank_is_a_process_by_itself),
         trial("two_hosts_train_together", two_hosts_train_together).with_ignored_flag(!hosts::can_be_made()),
     ];

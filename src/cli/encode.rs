@@ -1,12 +1,13 @@
 //! `degrain encode` and `degrain decode`: pictures to codes, and codes to pictures.
 
 use super::console::{Console, count};
+use super::job::Job;
 use super::network::{DataFlags, Network};
 use super::outputs::Outputs;
 use super::run::RunFlags;
 use clap::Args;
 use degrain::atomic_file::write_bytes;
-use degrain::data::Shard;
+use degrain::data::{Shard, Skipped};
 use degrain::latent::Codes;
 use degrain::{Error, Result};
 use serde_json::json;
@@ -34,14 +35,6 @@ pub(super) struct EncodeFlags {
     shard: Option<Shard>,
 }
 
-impl EncodeFlags {
-    /// Which part this process encodes; none for all, in one file. What starts several processes may stand in for the flag
-    /// here.
-    fn shard(&self) -> Option<Shard> {
-        self.shard
-    }
-}
-
 /// Flags of `degrain decode`.
 #[derive(Args)]
 pub(super) struct DecodeFlags {
@@ -58,12 +51,43 @@ pub(super) struct DecodeFlags {
     output: PathBuf,
 }
 
-pub(super) fn encode(flags: &EncodeFlags, device: &str, console: &Console) -> Result<()> {
+pub(super) fn encode(flags: &EncodeFlags, device: &str, job: &Job, console: &Console) -> Result<()> {
+    let shard = flags.shard.or((!job.ranks().is_alone()).then(|| job.ranks().shard()));
+    let Encoded { codes, dim, output, skipped } = job.ranks().agree(encode_part(flags, shard, device, job, console))?;
+    let mut object = json!({
+        "count": codes,
+        "shape": [codes, dim],
+        "output": output.display().to_string(),
+        "skipped": skipped,
+    });
+    if let (Some(shard), Some(object)) = (shard, object.as_object_mut()) {
+        object.insert("shard".to_owned(), json!({ "index": shard.index(), "count": shard.count() }));
+    }
+    let line = format!("{} of {dim} values -> {}", count(codes, "code"), output.display());
+    let ranks = job.ranks().count();
+    let more = if ranks > 1 { format!(", the first of {ranks} parts") } else { String::new() };
+    console.result(&object, line + &more)
+}
+
+/// Codes in a file.
+struct Encoded {
+    codes: usize,
+    dim: usize,
+    output: PathBuf,
+    skipped: Vec<Skipped>,
+}
+
+fn encode_part(
+    flags: &EncodeFlags,
+    shard: Option<Shard>,
+    device: &str,
+    job: &Job,
+    console: &Console,
+) -> Result<Encoded> {
     if flags.output.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("npy")) {
         return Err(Error::file(&flags.output, "codes are written as .npy: choose a name such as codes.npy"));
     }
-    let mut network = Network::open(&flags.run, device, console)?;
-    let shard = flags.shard();
+    let mut network = Network::open(&flags.run, &job.device(device)?, console)?;
     let data = match shard {
         Some(shard) => flags.data.load_shard(&mut network.preset, shard, console)?,
         None => flags.data.load(&mut network.preset, console)?,
@@ -77,17 +101,7 @@ pub(super) fn encode(flags: &EncodeFlags, device: &str, console: &Console) -> Re
     }
     let output = file(&flags.output);
     codes.write(&output)?;
-    let mut object = json!({
-        "count": codes.len(),
-        "shape": [codes.len(), codes.dim()],
-        "output": output.display().to_string(),
-        "skipped": data.skipped,
-    });
-    if let (Some(shard), Some(object)) = (shard, object.as_object_mut()) {
-        object.insert("shard".to_owned(), json!({ "index": shard.index(), "count": shard.count() }));
-    }
-    let line = format!("{} of {} values -> {}", count(codes.len(), "code"), codes.dim(), output.display());
-    console.result(&object, line)
+    Ok(Encoded { codes: codes.len(), dim: codes.dim(), output, skipped: data.skipped })
 }
 
 pub(super) fn decode(flags: &DecodeFlags, device: &str, console: &Console) -> Result<()> {

@@ -105,16 +105,21 @@ impl Job {
         !matches!(error, Error::Rank { .. }) || self.ranks.is_alone()
     }
 
+    /// What this rank takes of what `--device` names.
+    ///
+    /// # Errors
+    /// A device that is not there.
+    pub(super) fn device(&self, wanted: &str) -> Result<String> {
+        if self.places > 1 { device::for_place(wanted, self.place) } else { Ok(wanted.to_owned()) }
+    }
+
     /// A device of this rank's own, in this precision.
     ///
     /// # Errors
     /// As [`device::open_in`], on any rank.
     pub(super) fn open(&self, precision: Precision, wanted: &str, console: &Console) -> Result<Session> {
-        let open = || {
-            let own = if self.places > 1 { device::for_place(wanted, self.place)? } else { wanted.to_owned() };
-            device::open_in(precision, &own, console)
-        };
-        let mut session = self.ranks.agree(open())?;
+        let opened = self.device(wanted).and_then(|own| device::open_in(precision, &own, console));
+        let mut session = self.ranks.agree(opened)?;
         session.set_ranks(self.ranks.clone());
         Ok(session)
     }

@@ -175,8 +175,8 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(command: Command, device: &str, job: &Job, console: &Console) -> Result<Ending> {
     let done = |()| Ending::Done;
-    if !job.ranks().is_alone() && !matches!(command, Command::Train(_)) {
-        let problem = "only train works on several ranks: start the other commands by themselves";
+    if !job.ranks().is_alone() && !matches!(command, Command::Train(_) | Command::Encode(_)) {
+        let problem = "only train and encode work on several ranks: start other commands by themselves";
         return job.ranks().agree(Err(Error::setting("mpirun", problem)));
     }
     match command {
@@ -186,7 +186,7 @@ fn run(command: Command, device: &str, job: &Job, console: &Console) -> Result<E
         Command::Train(flags) => train::run(&flags, device, job, console),
         Command::Eval(flags) => eval::run(&flags, device, console).map(done),
         Command::Denoise(flags) => denoise::run(&flags, device, console).map(done),
-        Command::Encode(flags) => encode::encode(&flags, device, console).map(done),
+        Command::Encode(flags) => encode::encode(&flags, device, job, console).map(done),
         Command::Decode(flags) => encode::decode(&flags, device, console).map(done),
         Command::Search(flags) => search::run(&flags, device, console).map(done),
         Command::Morph(flags) => morph::run(&flags, device, console).map(done),

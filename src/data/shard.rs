@@ -36,6 +36,11 @@ impl Shard {
         Self::checked(index, count).map_err(|problem| Error::setting("--shard", problem))
     }
 
+    /// The part of one of several ranks.
+    pub(crate) fn of_rank(rank: usize, ranks: usize) -> Self {
+        Self { index: rank, count: ranks.max(1) }
+    }
+
     fn checked(index: usize, count: usize) -> Result<Self, String> {
         match (index, count) {
             (_, 0) => Err(format!("{index}/0: there is at least one part")),

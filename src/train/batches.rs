@@ -1,7 +1,7 @@
 //! How an epoch is cut into batches, and each batch into the parts of the ranks that train together.
 
-use crate::exchange::{Ranks, part};
-use std::ops::Range;
+use crate::data::Shard;
+use crate::exchange::Ranks;
 
 /// The batches of an epoch over `order` rows. A batch is contiguous in the epoch's order, and rank r takes its r-th part:
 /// `per_rank` rows of a whole batch, and as many of the short one at the end as all others, or one more.
@@ -10,8 +10,8 @@ pub(super) struct Batches {
     per_rank: usize,
     order: usize,
     drop_last: bool,
-    rank: usize,
-    ranks: usize,
+    /// This rank among all.
+    shard: Shard,
 }
 
 /// What one rank takes of a batch.
@@ -34,12 +34,12 @@ impl Taken {
 
 impl Batches {
     pub(super) fn new(per_rank: usize, order: usize, drop_last: bool, ranks: &Ranks) -> Self {
-        Self { per_rank: per_rank.max(1), order, drop_last, rank: ranks.rank(), ranks: ranks.count() }
+        Self { per_rank: per_rank.max(1), order, drop_last, shard: ranks.shard() }
     }
 
     /// Rows of a whole batch, over all ranks.
     pub(super) fn size(&self) -> usize {
-        self.per_rank * self.ranks
+        self.per_rank * self.shard.count()
     }
 
     /// Rows of an epoch that are used, over all ranks.
@@ -69,24 +69,21 @@ impl Batches {
     }
 
     fn taken(&self, rows: usize) -> Taken {
-        let own = part(rows, self.rank, self.ranks).len();
-        Taken { rows, own: own.max(1), share: (self.ranks > 1).then_some(own as f32 / rows as f32) }
+        let own = self.shard.range(rows).len();
+        Taken { rows, own: own.max(1), share: (self.shard.count() > 1).then_some(own as f32 / rows as f32) }
     }
 
     /// Where this rank's part of the batch that begins at `row` begins in its own rows.
     pub(super) fn own_row(&self, row: usize) -> usize {
-        row / self.ranks
+        row / self.shard.count()
     }
 
     /// The rows of an epoch's order that this rank computes, in its order.
     pub(super) fn own_order(&self, order: &[u32]) -> Vec<u32> {
-        if self.ranks == 1 {
-            return order[..self.rows()].to_vec();
-        }
         let own = order[..self.rows()].chunks(self.size()).flat_map(|batch| {
-            let Range { start, end } = part(batch.len(), self.rank, self.ranks);
+            let own = &batch[self.shard.range(batch.len())];
             // A rank without a row computes the batch's first one, which then counts for nothing.
-            if start == end { &batch[..1] } else { &batch[start..end] }
+            if own.is_empty() { &batch[..1] } else { own }
         });
         own.copied().collect()
     }
@@ -102,7 +99,7 @@ mod tests {
     use super::*;
 
     fn batches(per_rank: usize, order: usize, drop_last: bool, rank: usize, ranks: usize) -> Batches {
-        Batches { per_rank, order, drop_last, rank, ranks }
+        Batches { per_rank, order, drop_last, shard: Shard::of_rank(rank, ranks) }
     }
 
     #[test]
