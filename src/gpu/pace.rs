@@ -91,11 +91,16 @@ impl Pace {
     pub(super) fn parts(&self) -> Vec<Range<usize>> {
         let launches = self.launch_ns.len();
         match (self.splits, self.measured) {
-            (false, _) => vec![0..launches],
+            (false, _) => whole(launches),
             (true, 0) => (0..launches).map(|launch| launch..launch + 1).collect(),
             (true, _) => pack(&self.launch_ns, self.limit_ns),
         }
     }
+}
+
+/// All launches in one submit.
+fn whole(launches: usize) -> Vec<Range<usize>> {
+    std::iter::once(0..launches).collect()
 }
 
 /// Ranges of neighbours that add up to no more than `limit_ns` each, but for single ones that are longer.
@@ -146,7 +151,7 @@ mod tests {
         let (pace, asked) = settled(&[0.1 * MS; 20], 1.0, Some(SUBMIT_NS));
         assert_eq!(asked, [Launches, Replay]);
         assert_eq!(pace.replays_in_submit(), 40, "2 ms each");
-        assert_eq!(pace.parts(), [0..20]);
+        assert_eq!(pace.parts(), whole(20));
         let (pace, asked) = settled(&[0.1 * MS; 20], 100.0, Some(SUBMIT_NS));
         assert_eq!(asked, [Launches, Launches, Replay], "the first one compiled its kernels");
         assert_eq!(pace.replays_in_submit(), 40);
@@ -177,7 +182,7 @@ mod tests {
     fn a_software_driver_never_splits_a_replay() {
         let (pace, asked) = settled(&[300.0 * MS; 10], 2.0, None);
         assert_eq!(asked, [Measurement::Replay; 2]);
-        assert_eq!((pace.parts(), pace.replays_in_submit()), (vec![0..10], 1));
+        assert_eq!((pace.parts(), pace.replays_in_submit()), (whole(10), 1));
         let (pace, _) = settled(&[MS; 10], 2.0, None);
         assert_eq!(pace.replays_in_submit(), 8, "several short ones still go together");
     }
@@ -185,7 +190,7 @@ mod tests {
     #[test]
     fn a_device_that_becomes_slower_is_noticed() {
         let (mut pace, _) = settled(&[10.0 * MS, 30.0 * MS], 1.0, Some(SUBMIT_NS));
-        assert_eq!((pace.replays_in_submit(), pace.parts()), (2, vec![0..2]));
+        assert_eq!((pace.replays_in_submit(), pace.parts()), (2, whole(2)));
         let later = Instant::now() + 2 * FRESH;
         assert_eq!(pace.next(later), Some(Measurement::Replay));
         pace.see_replay(120.0 * MS, later);
