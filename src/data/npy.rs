@@ -113,6 +113,7 @@ impl Header {
 }
 
 impl Element {
+    pub(super) const F32: Self = Self { kind: Kind::Float, size_bytes: 4, big_endian: false };
     pub(super) const U8: Self = Self { kind: Kind::Unsigned, size_bytes: 1, big_endian: false };
 
     fn parse(descr: &str) -> Result<Self, String> {
@@ -157,7 +158,7 @@ impl Element {
 
     /// The numbers in `bytes` as f32.
     pub(super) fn floats(self, bytes: &[u8]) -> Vec<f32> {
-        if (self.kind, self.size_bytes, self.big_endian) == (Kind::Float, 4, false) {
+        if self == Self::F32 {
             let (elements, _) = bytes.as_chunks();
             return elements.iter().map(|&element| f32::from_le_bytes(element)).collect();
         }

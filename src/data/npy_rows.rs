@@ -3,7 +3,7 @@
 //! Files are read, not mapped: one that is cut short or changed meanwhile ends in an error, not in a signal, and the memory
 //! that reading takes is that of the rows asked for.
 
-use super::npy::{Header, Kind, shown};
+use super::npy::{Element, Header, Kind, shown};
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
@@ -72,15 +72,23 @@ impl NpyRows {
             let got = format!("{} to {}", rows.start, rows.end);
             return Err(Error::shape("codes", format!("rows within {}", self.len), got));
         }
-        let size_bytes = self.header.element.size_bytes;
-        let row_bytes = self.dim as u64 * size_bytes;
+        let element = self.header.element;
+        let row_bytes = self.dim as u64 * element.size_bytes;
+        let read = |bytes: &mut [u8]| {
+            let read = read_at(&self.file, bytes, self.offset + rows.start as u64 * row_bytes);
+            read.map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => Error::file(&self.path, TRUNCATED),
+                _ => Error::io(&self.path, "read")(error),
+            })
+        };
+        if element == Element::F32 && cfg!(target_endian = "little") {
+            let mut values = vec![0.0_f32; rows.len() * self.dim];
+            read(bytemuck::cast_slice_mut(&mut values))?;
+            return Ok(values);
+        }
         let mut bytes = vec![0; rows.len() * row_bytes as usize];
-        let read = read_at(&self.file, &mut bytes, self.offset + rows.start as u64 * row_bytes);
-        read.map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Error::file(&self.path, TRUNCATED),
-            _ => Error::io(&self.path, "read")(error),
-        })?;
-        Ok(self.header.element.floats(&bytes))
+        read(&mut bytes)?;
+        Ok(element.floats(&bytes))
     }
 }
 

@@ -13,6 +13,9 @@ use std::collections::HashMap;
 
 /// Queries that are searched for at once, at most.
 const QUERIES: usize = 1024;
+/// Bytes of codes that are read and handed to the device at a time: the allocator keeps what holds them, so that the system
+/// need not give cleared memory for each.
+const PIECE_BYTES: usize = 4 << 20;
 /// Candidates of a query at most: their lists stay far below what a buffer holds.
 const MAX_KEPT: usize = 4096;
 /// Below, f32 has fewer digits.
@@ -276,13 +279,14 @@ impl<'a> ExactSearch<'a> {
             return Ok(());
         }
         self.loaded = None;
-        let (count, rows) = (self.points.codes.len(), self.blocks.rows);
+        let (dim, count, rows) = (self.points.codes.dim(), self.points.codes.len(), self.blocks.rows);
+        let piece = (PIECE_BYTES / (4 * dim)).max(1);
         for block in 0..self.blocks.count {
             let first = ((part * self.blocks.count + block) * rows).min(count);
             let end = (first + rows).min(count);
-            if end > first {
-                let values = self.points.flat(self.points.codes.rows(first..end)?);
-                self.session.write_part(&codes_name(block), 0, bytemuck::cast_slice(&values))?;
+            for start in (first..end).step_by(piece) {
+                let values = self.points.flat(self.points.codes.rows(start..(start + piece).min(end))?);
+                self.session.write_part(&codes_name(block), (start - first) * dim, bytemuck::cast_slice(&values))?;
             }
             self.session.write_words(&range_name(block), &[first as u32, (end - first) as u32])?;
         }
