@@ -192,6 +192,8 @@ pub struct Session {
 
 /// Words that a GPU computes the next of while the last are exchanged: 1 MiB. A CPU has nothing to spare meanwhile.
 const BUCKET_WORDS: usize = 1 << 18;
+/// Fewest words of a bucket that a rank gets from another: 16 KiB.
+const PART_WORDS: usize = 1 << 12;
 
 impl Session {
     /// On the CPU executor.
@@ -225,6 +227,8 @@ impl Session {
     /// From now on trains together with other ranks: plans that are recorded from now on sum over all of them where they
     /// have reductions.
     pub fn set_ranks(&mut self, ranks: Ranks) {
+        // A bucket costs two messages to every other rank: theirs should not be all latency.
+        self.bucket_words = self.bucket_words.map(|words| words.max(ranks.count() * PART_WORDS));
         self.ranks = ranks;
     }
 
