@@ -30,7 +30,9 @@ fn job(lab: &Lab, ranks: usize, words: &[&str]) -> Command {
     // Tests may run as root and on fewer cores than ranks.
     command.args(["--allow-run-as-root", "--oversubscribe", "--mca", "btl", "self,vader", "-n", &ranks.to_string()]);
     command.arg(plain.get_program()).args(words).current_dir(lab.path("")).stdin(Stdio::null());
+    fs::create_dir_all(lab.path("tmp")).unwrap();
     command
+        .env("TMPDIR", lab.path("tmp"))
         .env("DEGRAIN_CACHE", lab.path("cache"))
         .env("DEGRAIN_DEVICE", "cpu")
         .env("OMPI_MCA_mpi_yield_when_idle", "1");
@@ -88,7 +90,7 @@ fn the_same_job_gives_the_same_bits() {
     lab.assert_same_run("a", "b");
     assert!(lab.text("a/summary.json").contains("mpirun -n 3 "), "the command that repeats it names the ranks");
     // A folder of each other rank's own is gone.
-    let left = fs::read_dir(std::env::temp_dir()).unwrap().filter(|entry| {
+    let left = fs::read_dir(lab.path("tmp")).unwrap().filter(|entry| {
         let name = entry.as_ref().unwrap().file_name().into_string().unwrap_or_default();
         name.starts_with("degrain-") && name.contains("-rank-")
     });
@@ -179,7 +181,7 @@ fn ranks_encode_a_part_each() {
     lab.run(&[&words[..], &["whole.npy"]].concat()).ok();
     run(&lab, 3, &[&words[..], &["codes.npy"]].concat()).ok();
     let search = ["search", "run", "--data=pictures", "--query=#7", "--json", "--codes"];
-    let results = |codes: &str| lab.run(&[&search[..], &[codes]].concat()).ok().json()["results"].clone();
+    let results = |codes: &str| lab.run(&[&search[..], &[codes]].concat()).ok().json()["neighbours"].clone();
     assert!(results("whole.npy").as_array().is_some_and(|found| !found.is_empty()));
     assert_eq!(results("codes.0-of-3.npy"), results("whole.npy"));
     assert_eq!(run(&lab, 2, &[&words[..], &["codes.txt"]].concat()).code, Some(1));
