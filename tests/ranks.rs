@@ -3,14 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use degrain::data::{Dataset, Split, Values};
+mod small;
+
+use degrain::data::Split;
 use degrain::exchange::{Local, Ranks};
 use degrain::model::Preset;
 use degrain::session::Session;
-use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer};
+use degrain::train::{Ending, Outcome, RunDir, TrainOptions, Trainer};
 use degrain::validate::{Open, device_trials};
 use degrain::{Error, Result};
 use libtest_mimic::Arguments;
+use small::{StopAt, blobs, losses};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,21 +52,6 @@ batch = 4
 seed = 3
 "#;
 
-/// Soft blobs whose place and colour follow from the row.
-fn pictures() -> Dataset {
-    let pixel = |i: usize, p: usize, c: usize| {
-        let (y, x) = ((p / 8) as f64, (p % 8) as f64);
-        let (cy, cx) = ((i * 5 % 8) as f64, (i * 3 % 8) as f64);
-        let near = (-((y - cy).powi(2) + (x - cx).powi(2)) / 8.0).exp();
-        (40.0 + 200.0 * near * (0.4 + 0.3 * ((i + c) % 3) as f64)) as u8
-    };
-    let values = (0..96).flat_map(|i| (0..64).flat_map(move |p| (0..3).map(move |c| pixel(i, p, c)))).collect();
-    Dataset {
-        origin: "generated".to_owned(),
-        ..Dataset::new([8, 8, 3], Values::U8(values), (0..96).map(|i| format!("#{i}")).collect())
-    }
-}
-
 /// 85 pictures to train on (seven batches of 12 and one of one), 11 held out.
 fn split() -> Split {
     Split { train: (0..96).filter(|i| i % 9 != 4).collect(), held_out: (0..96).filter(|i| i % 9 == 4).collect() }
@@ -73,21 +61,6 @@ fn preset(changes: &[&str]) -> Preset {
     let mut preset = Preset::from_toml(PRESET, Path::new("small.toml")).unwrap();
     preset.set_all(changes).unwrap();
     preset
-}
-
-/// Asks to stop once this many steps are done.
-struct StopAt(u64, u64);
-
-impl Observer for StopAt {
-    fn event(&mut self, event: &Event<'_>) {
-        if let Event::Progress { step, .. } = event {
-            self.1 = *step;
-        }
-    }
-
-    fn stop_requested(&self) -> bool {
-        self.1 >= self.0
-    }
 }
 
 /// A job of some ranks, each with a folder of its own.
@@ -112,8 +85,10 @@ impl Job<'_> {
         session.set_ranks(ranks);
         session.set_bucket_words(self.bucket_words);
         let begin = if begun { Trainer::resume } else { Trainer::start };
-        let options = TrainOptions { log_every: 3, ..TrainOptions::default() };
-        begin(self.preset, &pictures(), &split(), session, run, &options)?.run(&mut StopAt(self.stop, 0))
+        // Steps between two questions are as many as time allows: to stop at a step, they are asked at each.
+        let log_every = if self.stop == u64::MAX { 3 } else { 1 };
+        let options = TrainOptions { log_every, ..TrainOptions::default() };
+        begin(self.preset, &blobs(96), &split(), session, run, &options)?.run(&mut StopAt(self.stop, 0))
     }
 
     fn run(&self, open: &Open) -> Vec<Result<Outcome>> {
@@ -130,11 +105,6 @@ impl Job<'_> {
 
 fn read(path: &Path, file: &str) -> Vec<u8> {
     fs::read(path.join(file)).unwrap()
-}
-
-fn losses(folder: &Path) -> Vec<f32> {
-    let text = fs::read_to_string(folder.join("steps.csv")).unwrap();
-    text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect()
 }
 
 /// Runs the preset on one rank with the batch of all, and on `ranks`, which must end as one; returns losses and folder.

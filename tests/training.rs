@@ -3,18 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use degrain::data::{Dataset, Split, Values};
+use degrain::data::Split;
 use degrain::model::Preset;
 use degrain::session::Session;
-use degrain::train::{Ending, Event, Observer, Outcome, RunDir, TrainOptions, Trainer};
+use degrain::train::{Ending, Outcome, RunDir, TrainOptions, Trainer};
 use degrain::validate::{Open, device_trials};
 use libtest_mimic::Arguments;
+use small::{StopAt, blobs as pictures, losses};
 use std::path::Path;
 
 #[path = "training/endings.rs"]
 mod endings;
 #[path = "training/precision.rs"]
 mod precision;
+mod small;
 
 const PRESET: &str = r#"
 name = "small"
@@ -50,39 +52,9 @@ batch = 8
 seed = 3
 "#;
 
-/// Soft blobs whose place and colour follow from the row.
-fn pictures(n: usize) -> Dataset {
-    let pixel = |i: usize, p: usize, c: usize| {
-        let (y, x) = ((p / 8) as f64, (p % 8) as f64);
-        let (cy, cx) = ((i * 5 % 8) as f64, (i * 3 % 8) as f64);
-        let near = (-((y - cy).powi(2) + (x - cx).powi(2)) / 8.0).exp();
-        (40.0 + 200.0 * near * (0.4 + 0.3 * ((i + c) % 3) as f64)) as u8
-    };
-    let values = (0..n).flat_map(|i| (0..64).flat_map(move |p| (0..3).map(move |c| pixel(i, p, c)))).collect();
-    Dataset {
-        origin: "generated".to_owned(),
-        ..Dataset::new([8, 8, 3], Values::U8(values), (0..n).map(|i| format!("#{i}")).collect())
-    }
-}
-
 /// 53 pictures to train on (six whole batches and one of five), 11 held out.
 fn split() -> Split {
     Split { train: (0..64).filter(|i| i % 6 != 0).collect(), held_out: (0..64).filter(|i| i % 6 == 0).collect() }
-}
-
-/// Asks to stop once this many steps are done.
-struct StopAt(u64, u64);
-
-impl Observer for StopAt {
-    fn event(&mut self, event: &Event<'_>) {
-        if let Event::Progress { step, .. } = event {
-            self.1 = *step;
-        }
-    }
-
-    fn stop_requested(&self) -> bool {
-        self.1 >= self.0
-    }
 }
 
 fn preset(changes: &[&str]) -> Preset {
@@ -99,11 +71,6 @@ fn train(session: Session, changes: &[&str], folder: &Path) -> Outcome {
     let run = RunDir::create(folder).unwrap();
     let mut trainer = Trainer::start(&preset(changes), &pictures(64), &split(), session, run, &options()).unwrap();
     trainer.run(&mut StopAt(u64::MAX, 0)).unwrap()
-}
-
-fn losses(folder: &Path) -> Vec<f32> {
-    let text = std::fs::read_to_string(folder.join("steps.csv")).unwrap();
-    text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect()
 }
 
 /// A name and what is checked on a device.

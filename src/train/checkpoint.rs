@@ -199,10 +199,7 @@ impl Weights {
     /// CRC-32C of all values: whether two ranks have the same bits.
     pub(super) fn bits(&self) -> u32 {
         let mut sum = Checksum(0);
-        for array in self.tensors.values() {
-            // Writing to a checksum cannot fail.
-            let _ = array.data.write(&mut sum);
-        }
+        sum.add_values(self);
         sum.0
     }
 
@@ -214,10 +211,7 @@ impl Weights {
             sum.add(text.as_bytes());
             sum.add(&[0]);
         }
-        for array in self.tensors.values() {
-            // Writing to a checksum cannot fail.
-            let _ = array.data.write(&mut sum);
-        }
+        sum.add_values(self);
         format!("{:08x}", sum.0)
     }
 
@@ -292,6 +286,14 @@ struct Checksum(u32);
 impl Checksum {
     fn add(&mut self, bytes: &[u8]) {
         self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+
+    /// All values, as they stand in a file.
+    fn add_values(&mut self, weights: &Weights) {
+        for array in weights.tensors.values() {
+            // Writing to a checksum cannot fail.
+            let _ = array.data.write(self);
+        }
     }
 }
 

@@ -400,7 +400,9 @@ impl Trainer {
         self.metrics_csv.sync()?;
         let state = self.carried()?;
         self.check_finite(&state, observer)?;
-        self.session.ranks().same(state.bits(), "what it has learnt")?;
+        if !self.session.ranks().is_alone() {
+            self.session.ranks().same(state.bits(), "what it has learnt")?;
+        }
         self.save_state(state)?;
         observer.event(&Event::Saved { step: self.progress.step });
         Ok(())

@@ -51,6 +51,21 @@ pub(crate) fn pictures() -> Dataset {
     Dataset::new([8, 8, 3], Values::U8(values), (0..40).map(|i| format!("#{i}")).collect())
 }
 
+/// Soft blobs whose place and colour follow from the row.
+pub(crate) fn blobs(n: usize) -> Dataset {
+    let pixel = |i: usize, p: usize, c: usize| {
+        let (y, x) = ((p / 8) as f64, (p % 8) as f64);
+        let (cy, cx) = ((i * 5 % 8) as f64, (i * 3 % 8) as f64);
+        let near = (-((y - cy).powi(2) + (x - cx).powi(2)) / 8.0).exp();
+        (40.0 + 200.0 * near * (0.4 + 0.3 * ((i + c) % 3) as f64)) as u8
+    };
+    let values = (0..n).flat_map(|i| (0..64).flat_map(move |p| (0..3).map(move |c| pixel(i, p, c)))).collect();
+    Dataset {
+        origin: "generated".to_owned(),
+        ..Dataset::new([8, 8, 3], Values::U8(values), (0..n).map(|i| format!("#{i}")).collect())
+    }
+}
+
 pub(crate) fn split() -> Split {
     Split { train: (0..32).collect(), held_out: (32..40).collect() }
 }
@@ -61,10 +76,31 @@ impl Observer for Quiet {
     fn event(&mut self, _: &Event<'_>) {}
 }
 
+/// Asks to stop once this many steps are done.
+pub(crate) struct StopAt(pub(crate) u64, pub(crate) u64);
+
+impl Observer for StopAt {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::Progress { step, .. } = event {
+            self.1 = *step;
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.1 >= self.0
+    }
+}
+
 pub(crate) fn preset(changes: &[&str]) -> Preset {
     let mut preset = Preset::from_toml(PRESET, Path::new("small.toml")).unwrap();
     preset.set_all(changes).unwrap();
     preset
+}
+
+/// The losses of a run, step by step.
+pub(crate) fn losses(folder: &Path) -> Vec<f32> {
+    let text = std::fs::read_to_string(folder.join("steps.csv")).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect()
 }
 
 pub(crate) fn train(session: Session, run: &Path, observer: &mut dyn Observer) -> degrain::Result<Outcome> {
