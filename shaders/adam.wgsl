@@ -1,4 +1,4 @@
-// Adam (Kingma and Ba 2015). Joined with optimizer.wgsl or optimizer_six.wgsl.
+// Adam (Kingma and Ba 2015). Joined with optimizer.wgsl or optimizer_several.wgsl.
 // KERAS: epsilon beside sqrt(v) as it stands; otherwise beside the corrected one, as PyTorch has it.
 const KERAS: bool = true;
 

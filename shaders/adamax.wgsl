@@ -1,4 +1,4 @@
-// Adamax (Kingma and Ba 2015), the second moment an infinity norm. Joined with optimizer.wgsl or optimizer_six.wgsl.
+// Adamax (Kingma and Ba 2015), the second moment an infinity norm. Joined with optimizer.wgsl or optimizer_several.wgsl.
 // KERAS: epsilon beside u; otherwise inside the maximum, as PyTorch has it.
 const KERAS: bool = true;
 

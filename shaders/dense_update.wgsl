@@ -1,4 +1,4 @@
-// The gradients of up to three dense layers and the update of their weights and biases by an optimiser with two moments, in
+// The gradients of some dense layers and the update of their weights and biases by an optimiser with two moments, in
 // one launch: dw = x^T dz and db = the sum of dz's rows, neither of them written. Joined with bias_correction.wgsl before and,
 // behind, a rule: update(element, correction).
 //
@@ -6,14 +6,14 @@
 // in workgroup memory (2 x 32 x 32 reals = 8 KiB). The bias has the row behind the last input, which is one everywhere.
 //
 // A sum over the batch is one run: for batches small enough that the layers' tiles keep a device busy.
+const LAYERS: u32 = 1u;
+
 struct Parameters {
     rows: u32,
+    // repeat LAYERS
     inputs_0: u32,
-    inputs_1: u32,
-    inputs_2: u32,
-    outputs_0: u32, // 0 where there are fewer layers
-    outputs_1: u32,
-    outputs_2: u32,
+    outputs_0: u32,
+    // end
     beta1: f32,
     beta2: f32,
     log_beta1: f32, // natural logarithms, rounded from double precision
@@ -21,33 +21,19 @@ struct Parameters {
     epsilon: f32,
 }
 @group(0) @binding(0) var<uniform> parameters: Parameters;
-@group(0) @binding(1) var<storage, read> x_0: array<f32>;
-@group(0) @binding(2) var<storage, read> dz_0: array<f32>;
-@group(0) @binding(3) var<storage, read_write> weight_0: array<f32>;
-@group(0) @binding(4) var<storage, read_write> weight_first_0: array<f32>;
-@group(0) @binding(5) var<storage, read_write> weight_second_0: array<f32>;
-@group(0) @binding(6) var<storage, read_write> bias_0: array<f32>;
-@group(0) @binding(7) var<storage, read_write> bias_first_0: array<f32>;
-@group(0) @binding(8) var<storage, read_write> bias_second_0: array<f32>;
-@group(0) @binding(9) var<storage, read> x_1: array<f32>;
-@group(0) @binding(10) var<storage, read> dz_1: array<f32>;
-@group(0) @binding(11) var<storage, read_write> weight_1: array<f32>;
-@group(0) @binding(12) var<storage, read_write> weight_first_1: array<f32>;
-@group(0) @binding(13) var<storage, read_write> weight_second_1: array<f32>;
-@group(0) @binding(14) var<storage, read_write> bias_1: array<f32>;
-@group(0) @binding(15) var<storage, read_write> bias_first_1: array<f32>;
-@group(0) @binding(16) var<storage, read_write> bias_second_1: array<f32>;
-@group(0) @binding(17) var<storage, read> x_2: array<f32>;
-@group(0) @binding(18) var<storage, read> dz_2: array<f32>;
-@group(0) @binding(19) var<storage, read_write> weight_2: array<f32>;
-@group(0) @binding(20) var<storage, read_write> weight_first_2: array<f32>;
-@group(0) @binding(21) var<storage, read_write> weight_second_2: array<f32>;
-@group(0) @binding(22) var<storage, read_write> bias_2: array<f32>;
-@group(0) @binding(23) var<storage, read_write> bias_first_2: array<f32>;
-@group(0) @binding(24) var<storage, read_write> bias_second_2: array<f32>;
-@group(0) @binding(25) var<storage, read> clock: array<u32>;
-@group(0) @binding(26) var<storage, read> learning_rate: array<f32>;
-@group(0) @binding(27) var<storage, read> weights: array<f32>; // Nadam's; the other rules do not read them
+// repeat LAYERS
+@group(0) @binding(8u * 0u + 1u) var<storage, read> x_0: array<f32>;
+@group(0) @binding(8u * 0u + 2u) var<storage, read> dz_0: array<f32>;
+@group(0) @binding(8u * 0u + 3u) var<storage, read_write> weight_0: array<f32>;
+@group(0) @binding(8u * 0u + 4u) var<storage, read_write> weight_first_0: array<f32>;
+@group(0) @binding(8u * 0u + 5u) var<storage, read_write> weight_second_0: array<f32>;
+@group(0) @binding(8u * 0u + 6u) var<storage, read_write> bias_0: array<f32>;
+@group(0) @binding(8u * 0u + 7u) var<storage, read_write> bias_first_0: array<f32>;
+@group(0) @binding(8u * 0u + 8u) var<storage, read_write> bias_second_0: array<f32>;
+// end
+@group(0) @binding(8u * LAYERS + 1u) var<storage, read> clock: array<u32>;
+@group(0) @binding(8u * LAYERS + 2u) var<storage, read> learning_rate: array<f32>;
+@group(0) @binding(8u * LAYERS + 3u) var<storage, read> weights: array<f32>; // Nadam's; the other rules do not read them
 
 // Rows of the batch outermost and 32 inputs or outputs within.
 var<workgroup> tile_x: array<f32, 1024>;
@@ -63,86 +49,77 @@ struct Element {
 // Inputs and outputs of a layer.
 fn extents(layer: u32) -> vec2<u32> {
     switch layer {
+        // repeat LAYERS
         case 0u: { return vec2<u32>(parameters.inputs_0, parameters.outputs_0); }
-        case 1u: { return vec2<u32>(parameters.inputs_1, parameters.outputs_1); }
-        default: { return vec2<u32>(parameters.inputs_2, parameters.outputs_2); }
+        // end
+        default: { return vec2<u32>(); }
     }
 }
 
 // Tiles of a layer, over the inputs and the bias's row, and over the outputs.
 fn tiles(extent: vec2<u32>) -> vec2<u32> {
-    return select(vec2<u32>(0u), vec2<u32>(extent.x + 32u, extent.y + 31u) / 32u, extent.y > 0u);
+    return vec2<u32>(extent.x + 32u, extent.y + 31u) / 32u;
 }
 
 fn load_x(layer: u32, at: u32) -> f32 {
     switch layer {
+        // repeat LAYERS
         case 0u: { return x_0[at]; }
-        case 1u: { return x_1[at]; }
-        default: { return x_2[at]; }
+        // end
+        default: { return 0.0; }
     }
 }
 
 fn load_dz(layer: u32, at: u32) -> f32 {
     switch layer {
+        // repeat LAYERS
         case 0u: { return dz_0[at]; }
-        case 1u: { return dz_1[at]; }
-        default: { return dz_2[at]; }
+        // end
+        default: { return 0.0; }
     }
 }
 
 fn weight(layer: u32, at: u32, gradient: f32) -> Element {
     switch layer {
+        // repeat LAYERS
         case 0u: { return Element(weight_0[at], gradient, weight_first_0[at], weight_second_0[at]); }
-        case 1u: { return Element(weight_1[at], gradient, weight_first_1[at], weight_second_1[at]); }
-        default: { return Element(weight_2[at], gradient, weight_first_2[at], weight_second_2[at]); }
+        // end
+        default: { return Element(); }
     }
 }
 
 fn bias(layer: u32, at: u32, gradient: f32) -> Element {
     switch layer {
+        // repeat LAYERS
         case 0u: { return Element(bias_0[at], gradient, bias_first_0[at], bias_second_0[at]); }
-        case 1u: { return Element(bias_1[at], gradient, bias_first_1[at], bias_second_1[at]); }
-        default: { return Element(bias_2[at], gradient, bias_first_2[at], bias_second_2[at]); }
+        // end
+        default: { return Element(); }
     }
 }
 
 fn store_weight(layer: u32, at: u32, updated: Element) {
     switch layer {
+        // repeat LAYERS
         case 0u: {
             weight_0[at] = updated.parameter;
             weight_first_0[at] = updated.first;
             weight_second_0[at] = updated.second;
         }
-        case 1u: {
-            weight_1[at] = updated.parameter;
-            weight_first_1[at] = updated.first;
-            weight_second_1[at] = updated.second;
-        }
-        default: {
-            weight_2[at] = updated.parameter;
-            weight_first_2[at] = updated.first;
-            weight_second_2[at] = updated.second;
-        }
+        // end
+        default: {}
     }
 }
 
 fn store_bias(layer: u32, at: u32, updated: Element) {
     switch layer {
+        // repeat LAYERS
         case 0u: {
             bias_0[at] = updated.parameter;
             bias_first_0[at] = updated.first;
             bias_second_0[at] = updated.second;
         }
-        case 1u: {
-            bias_1[at] = updated.parameter;
-            bias_first_1[at] = updated.first;
-            bias_second_1[at] = updated.second;
-        }
-        default: {
-            bias_2[at] = updated.parameter;
-            bias_first_2[at] = updated.first;
-            bias_second_2[at] = updated.second;
-        }
+        // end
+        default: {}
     }
 }
 
@@ -153,15 +130,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var layer = 0u;
     var number = group.y * groups.x + group.x;
     var grid = tiles(extents(0u));
-    while (layer < 3u && number >= grid.x * grid.y) {
+    while (layer < LAYERS && number >= grid.x * grid.y) {
         number -= grid.x * grid.y;
         layer += 1u;
         grid = tiles(extents(layer));
     }
-    let extent = select(vec2<u32>(0u), extents(layer), layer < 3u);
+    let extent = select(vec2<u32>(0u), extents(layer), layer < LAYERS);
     let first = vec2<u32>(number / max(grid.y, 1u), number % max(grid.y, 1u)) * 32u;
     let within = vec2<u32>(lane / 16u, lane % 16u) * 2u;
-    let rows = select(0u, parameters.rows, layer < 3u);
+    let rows = select(0u, parameters.rows, layer < LAYERS);
     // By input, then by output.
     var sums = vec4<f32>(0.0);
     for (var k0 = 0u; k0 < rows; k0 += 32u) {

@@ -1,5 +1,5 @@
 // Nadam (Dozat 2016): as Adam, with the gradient weighted into the first moment anew. The two weights are the same for
-// all elements and come from nadam_schedule.wgsl. Joined with optimizer.wgsl or optimizer_six.wgsl.
+// all elements and come from nadam_schedule.wgsl. Joined with optimizer.wgsl or optimizer_several.wgsl.
 fn update(old: Element, correction: vec2<f32>) -> Element {
     let g = old.gradient;
     let m = parameters.beta1 * old.first + (1.0 - parameters.beta1) * g;

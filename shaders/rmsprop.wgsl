@@ -1,6 +1,6 @@
 // RMSProp (Tieleman and Hinton 2012): s = rho s + (1 - rho) g^2, then the parameter moves by rate g / sqrt(s), with
 // epsilon inside the root (Keras, TensorFlow 1) or beside it (PyTorch). Joined with optimizer_one_moment.wgsl or
-// optimizer_one_moment_six.wgsl.
+// optimizer_one_moment_several.wgsl.
 const INSIDE: bool = true;
 
 fn update(old: Element) -> Element {

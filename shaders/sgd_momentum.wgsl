@@ -1,6 +1,6 @@
 // Gradient descent with momentum. KERAS: m = mu m - rate g, and the parameter moves by m; otherwise, as PyTorch has it,
 // m = mu m + g, and it moves by -rate m. NESTEROV: it moves as if m had been advanced once more. Joined with
-// optimizer_one_moment.wgsl or optimizer_one_moment_six.wgsl.
+// optimizer_one_moment.wgsl or optimizer_one_moment_several.wgsl.
 const KERAS: bool = true;
 const NESTEROV: bool = false;
 

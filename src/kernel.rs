@@ -27,6 +27,12 @@ pub enum Constant {
     F32(f32),
 }
 
+impl From<usize> for Constant {
+    fn from(v: usize) -> Self {
+        Self::U32(u32::try_from(v).unwrap_or(u32::MAX))
+    }
+}
+
 impl fmt::Display for Constant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -205,7 +211,7 @@ impl Target {
     /// buffers that any kernel binds.
     pub const SOFTWARE_DRIVER: Self = Self {
         kind: TargetKind::SoftwareDriver,
-        max_storage_buffers: 32,
+        max_storage_buffers: 132,
         subgroup_size: 8,
         int64: true,
         ..Self::DEFAULT_LIMITS

@@ -1,6 +1,6 @@
 //! WGSL modules: joined, specialised by named constants, and reflected through naga, all without a device.
 
-use super::source_text::rebind;
+use super::source_text::{rebind, repeat};
 use crate::error::{Error, Result};
 use crate::kernel::{Constant, Launch, Shader, Word};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -21,7 +21,7 @@ pub struct Layout {
     pub workgroup_bytes: u32,
 }
 
-/// The text of a shader with its constants bound.
+/// The text of a shader with its constants bound, and with the sections that one of them counts as often as it says.
 ///
 /// # Errors
 /// If the shader has no such constant.
@@ -30,6 +30,11 @@ pub fn assemble(shader: Shader, constants: &[(&'static str, Constant)]) -> Resul
     for (name, value) in constants {
         text = rebind(&text, name, &value.to_string())
             .ok_or_else(|| shader_error(shader, format!("has no constant {name}")))?;
+        if let Constant::U32(count) = *value
+            && let Some(repeated) = repeat(&text, name, count)
+        {
+            text = repeated;
+        }
     }
     Ok(text)
 }

@@ -1,4 +1,54 @@
-//! Changes to WGSL text that keep all else as it stands: constants bound anew, the workgroup size of an entry point.
+//! Changes to WGSL text that keep all else as it stands: constants bound anew, sections repeated, the workgroup size of an
+//! entry point.
+
+/// The text with each section between the lines `// repeat NAME` and `// end` written as often as `count` says. The file has
+/// the copy of number 0, and is WGSL as it stands; in copy `k` the end `_0` of a word is `_k`, and the word `0u` is `ku`.
+/// None where there is no such section, or one that does not end.
+pub(super) fn repeat(text: &str, name: &str, count: u32) -> Option<String> {
+    let begins = |line: &str| line.trim().strip_prefix("// repeat ").is_some_and(|rest| rest == name);
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.split_inclusive('\n');
+    let mut sections = 0;
+    while let Some(line) = lines.next() {
+        if !begins(line) {
+            out.push_str(line);
+            continue;
+        }
+        let mut section = String::new();
+        loop {
+            match lines.next()? {
+                line if line.trim() == "// end" => break,
+                line => section.push_str(line),
+            }
+        }
+        (0..count).for_each(|k| push_copy(&mut out, &section, k));
+        sections += 1;
+    }
+    (sections > 0).then_some(out)
+}
+
+/// Appends copy `k` of a section.
+fn push_copy(out: &mut String, section: &str, k: u32) {
+    let mut rest = section;
+    while let Some(first) = rest.chars().next() {
+        let word = rest.find(|c: char| !is_word_character(c)).unwrap_or(rest.len());
+        if word == 0 {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        match (&rest[..word], rest[..word].strip_suffix("_0")) {
+            ("0u", _) => *out += &format!("{k}u"),
+            (_, Some(stem)) => *out += &format!("{stem}_{k}"),
+            (other, None) => out.push_str(other),
+        }
+        rest = &rest[word..];
+    }
+}
+
+fn is_word_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
+}
 
 /// The text with every byte of a comment replaced by a space, so that places are the same in both.
 fn without_comments(text: &str) -> String {
@@ -124,6 +174,19 @@ mod tests {
         assert!(rebind(text, "M", "7u").unwrap().contains("const M = 7u; // M"));
         assert!(rebind(text, "M", "N * 2").unwrap().contains("const M = N * 2;"));
         assert_eq!((rebind(text, "K", "2"), rebind(text, "N_", "2"), rebind(text, "", "2")), (None, None, None));
+    }
+
+    #[test]
+    fn sections_are_repeated_by_their_name() {
+        let text = "const N: u32 = 1u;\n  // repeat N\n  case 0u: { x_0[0] = 10u + y_00 + f_0(x_0); }\n  // end\nz_0;\n\
+            // repeat N_LONG\na_0\n// end\n// repeat N\nb_0,\n// end\n";
+        assert_eq!(
+            repeat(text, "N", 2).unwrap(),
+            "const N: u32 = 1u;\n  case 0u: { x_0[0] = 10u + y_00 + f_0(x_0); }\n  case 1u: { x_1[0] = 10u + y_00 + f_1(x_1); }\n\
+             z_0;\n// repeat N_LONG\na_0\n// end\nb_0,\nb_1,\n"
+        );
+        assert_eq!(repeat(text, "N_LONG", 0).unwrap().matches("a_").count(), 0);
+        assert_eq!((repeat(text, "M", 2), repeat("// repeat N\nx_0\n", "N", 2)), (None, None));
     }
 
     #[test]

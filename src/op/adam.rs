@@ -103,10 +103,10 @@ impl Rule for Adam {
     fn kernel(&self) -> Shader {
         let files = &[
             include_str!("../../shaders/bias_correction.wgsl"),
-            include_str!("../../shaders/optimizer_six.wgsl"),
+            include_str!("../../shaders/optimizer_several.wgsl"),
             include_str!("../../shaders/adam.wgsl"),
         ];
-        Shader { name: "adam_six", files }
+        Shader { name: "adam_several", files }
     }
 }
 

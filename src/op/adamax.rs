@@ -102,10 +102,10 @@ impl Rule for Adamax {
     fn kernel(&self) -> Shader {
         let files = &[
             include_str!("../../shaders/bias_correction.wgsl"),
-            include_str!("../../shaders/optimizer_six.wgsl"),
+            include_str!("../../shaders/optimizer_several.wgsl"),
             include_str!("../../shaders/adamax.wgsl"),
         ];
-        Shader { name: "adamax_six", files }
+        Shader { name: "adamax_several", files }
     }
 }
 

@@ -6,11 +6,13 @@ use super::several::Rule;
 use super::{Adam, AdamConvention, Adamax, AdamaxConvention, Case, Draw, Nadam, Several, Tick, Values, WeightBiasGrad};
 use crate::error::{Error, Result};
 use crate::graph::{Op, Signature};
-use crate::kernel::{Binding, Cost, Launch, Precision, Shader, Target, Tolerance, Variant, Word, linear_grid};
+use crate::kernel::{
+    Binding, Constant, Cost, Launch, Precision, Products, Shader, Target, Tolerance, Variant, Word, linear_grid,
+};
 use crate::tensor::{Array, TensorType};
 
-/// Most layers of one launch: with two moments they take 27 storage buffers of the 31 that Metal has.
-pub const LAYERS_TOGETHER: usize = 3;
+/// Most layers of one op. How many share a launch is a matter of the storage buffers that a device binds: three of Metal's 31.
+pub const LAYERS_TOGETHER: usize = 16;
 
 /// An optimiser with two moments.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +68,25 @@ pub struct DenseUpdate {
 /// Inputs and outputs of each layer.
 const INPUTS: usize = 8;
 const OUTPUTS: usize = 6;
+/// Names of their extents.
+const EXTENTS: [[&str; 2]; LAYERS_TOGETHER] = [
+    ["inputs_0", "outputs_0"],
+    ["inputs_1", "outputs_1"],
+    ["inputs_2", "outputs_2"],
+    ["inputs_3", "outputs_3"],
+    ["inputs_4", "outputs_4"],
+    ["inputs_5", "outputs_5"],
+    ["inputs_6", "outputs_6"],
+    ["inputs_7", "outputs_7"],
+    ["inputs_8", "outputs_8"],
+    ["inputs_9", "outputs_9"],
+    ["inputs_10", "outputs_10"],
+    ["inputs_11", "outputs_11"],
+    ["inputs_12", "outputs_12"],
+    ["inputs_13", "outputs_13"],
+    ["inputs_14", "outputs_14"],
+    ["inputs_15", "outputs_15"],
+];
 const GRADIENT: WeightBiasGrad = WeightBiasGrad { window: None };
 /// Inputs and outputs of one workgroup.
 const TILE: usize = 32;
@@ -109,10 +130,10 @@ impl DenseUpdate {
         signature.inputs[0].shape.matrix().map_or(0, |[rows, _]| rows)
     }
 
-    /// Inputs and outputs of a layer; none where there are fewer.
-    fn extents(&self, signature: &Signature<'_>, layer: usize) -> [usize; 2] {
-        let weights = signature.inputs.get(layer * INPUTS + 2).filter(|_| layer < self.layers);
-        weights.and_then(|ty| ty.shape.matrix()).unwrap_or([0; 2])
+    /// Inputs and outputs of each layer.
+    fn extents(&self, signature: &Signature<'_>) -> Vec<[usize; 2]> {
+        let layers = signature.inputs.chunks_exact(INPUTS).take(self.layers);
+        layers.map(|layer| layer[2].shape.matrix().unwrap_or_default()).collect()
     }
 }
 
@@ -123,7 +144,7 @@ impl Op for DenseUpdate {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         if !(1..=LAYERS_TOGETHER).contains(&self.layers) {
-            return Err(Error::shape(self.name(), "1 to 3 layers", self.layers.to_string()));
+            return Err(Error::shape(self.name(), "1 to 16 layers", self.layers.to_string()));
         }
         let wanted = self.layers * INPUTS + self.rule.shared();
         super::expect_inputs(self.name(), inputs, wanted..=wanted)?;
@@ -152,7 +173,7 @@ impl Op for DenseUpdate {
         let fits = target.precision == Precision::F32
             && target.workgroup_memory_bytes >= WORKGROUP.0
             && target.max_invocations >= WORKGROUP.1;
-        self.launch(signature, target).filter(|_| fits).map(|launch| vec![launch]).unwrap_or_default()
+        self.layers(signature, target).filter(|_| fits).into_iter().collect()
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -170,7 +191,7 @@ impl Op for DenseUpdate {
     }
 
     fn cost(&self, signature: &Signature<'_>) -> Cost {
-        let weights: usize = (0..self.layers).map(|l| self.extents(signature, l)).map(|[i, o]| i * o).sum();
+        let weights: usize = self.extents(signature).iter().map(|[i, o]| i * o).sum();
         Cost { flops: 2.0 * (weights * Self::rows(signature)) as f64, bytes: signature.bytes() }
     }
 
@@ -211,49 +232,48 @@ impl Op for DenseUpdate {
 }
 
 impl DenseUpdate {
-    /// The launch, if the target can bind so many buffers.
-    fn launch(&self, signature: &Signature<'_>, target: &Target) -> Option<Variant> {
-        const INPUTS_OF: [&str; LAYERS_TOGETHER] = ["inputs_0", "inputs_1", "inputs_2"];
-        const OUTPUTS_OF: [&str; LAYERS_TOGETHER] = ["outputs_0", "outputs_1", "outputs_2"];
+    /// As few launches as the target's storage buffers allow; none where it binds too few for one layer.
+    fn layers(&self, signature: &Signature<'_>, target: &Target) -> Option<Variant> {
+        const SHARED: usize = 3;
         let types: Vec<&TensorType> = signature.inputs.iter().collect();
         let of_rule = self.of_rule(&types, &signature.inputs[2], 0, 0);
         let of_rule: Vec<TensorType> = of_rule.into_iter().cloned().collect();
         let one = Signature { inputs: &of_rule, outputs: &signature.outputs[..3] };
         // Constants and parameters are those of the rule's own kernel.
         let alone = self.rule.op().variants(&one, target).into_iter().next()?.launches.into_iter().next()?;
-        let extents: Vec<[usize; 2]> = (0..LAYERS_TOGETHER).map(|l| self.extents(signature, l)).collect();
-        let mut parameters: Vec<(&'static str, Word)> = vec![("rows", Self::rows(signature).into())];
-        parameters.extend(INPUTS_OF.iter().zip(&extents).map(|(name, [inputs, _])| (*name, (*inputs).into())));
-        parameters.extend(OUTPUTS_OF.iter().zip(&extents).map(|(name, [_, outputs])| (*name, (*outputs).into())));
-        parameters.extend(alone.parameters.into_iter().filter(|(name, _)| *name != "elements"));
-        let mut scratch_bytes = Vec::new();
-        let mut bindings = Vec::new();
-        for layer in 0..LAYERS_TOGETHER {
-            let there = layer < self.layers;
-            let read = if there { layer * INPUTS } else { 0 };
-            bindings.extend([Binding::Input(read), Binding::Input(read + 1)]);
-            // What is written may be bound once only: a buffer of nothing stands for a layer that is not there.
-            bindings.extend((0..OUTPUTS).map(|o| match there {
-                true => Binding::Output(layer * OUTPUTS + o),
-                false => {
-                    scratch_bytes.push(4);
-                    Binding::Scratch(scratch_bytes.len() - 1)
-                }
-            }));
+        let fit = (target.max_storage_buffers as usize).saturating_sub(SHARED) / (2 + OUTPUTS);
+        if fit == 0 {
+            return None;
         }
+        // As even as can be, for fewer kernels.
+        let most = self.layers.div_ceil(self.layers.div_ceil(fit));
         let shared = self.layers * INPUTS;
-        bindings.extend([shared, shared + 1, signature.inputs.len() - 1].map(Binding::Input));
-        let tiles = |[inputs, outputs]: &[usize; 2]| (inputs + 1).div_ceil(TILE) * outputs.div_ceil(TILE);
-        let launch = Launch {
-            shader: self.rule.shader(),
-            constants: alone.constants,
-            parameters,
-            bindings,
-            workgroups: linear_grid(extents.iter().map(tiles).sum(), 1),
+        let shared = [shared, shared + 1, signature.inputs.len() - 1].map(Binding::Input);
+        let group = |(group, extents): (usize, &[[usize; 2]])| {
+            let own = |layer: usize| {
+                let read = [0, 1].map(|i| Binding::Input(layer * INPUTS + i));
+                read.into_iter().chain((0..OUTPUTS).map(move |o| Binding::Output(layer * OUTPUTS + o)))
+            };
+            let mut parameters: Vec<(&'static str, Word)> = vec![("rows", Self::rows(signature).into())];
+            for (names, [inputs, outputs]) in EXTENTS.iter().zip(extents) {
+                parameters.extend([(names[0], (*inputs).into()), (names[1], (*outputs).into())]);
+            }
+            parameters.extend(alone.parameters.iter().filter(|(name, _)| *name != "elements").copied());
+            let mut constants = vec![("LAYERS", Constant::from(extents.len()))];
+            constants.extend_from_slice(&alone.constants);
+            let tiles = |[inputs, outputs]: &[usize; 2]| (inputs + 1).div_ceil(TILE) * outputs.div_ceil(TILE);
+            let layers = group * most..group * most + extents.len();
+            Launch {
+                shader: self.rule.shader(),
+                constants,
+                parameters,
+                bindings: layers.flat_map(own).chain(shared).collect(),
+                workgroups: linear_grid(extents.iter().map(tiles).sum(), 1),
+            }
         };
-        let fits = launch.bindings.len() <= target.max_storage_buffers as usize;
+        let launches = self.extents(signature).chunks(most).enumerate().map(group).collect();
         let estimate_us = self.cost(signature).flops / if target.is_software() { 0.3e3 } else { 2e6 };
-        fits.then(|| Variant { scratch_bytes, ..Variant::single("layers", estimate_us, launch) })
+        Some(Variant { name: "layers", launches, scratch_bytes: Vec::new(), estimate_us, products: Products::F32 })
     }
 }
 
@@ -309,9 +329,9 @@ fn case(rule: MomentsRule, rows: usize, extents: &[[usize; 2]], step: u32) -> Ca
     Case::new(label, DenseUpdate { rule, layers: extents.len() }, inputs)
 }
 
-/// Extents around the tile, one layer to three.
+/// Extents around the tile, one layer to seven.
 pub(super) fn cases() -> Vec<Case> {
-    let shapes: [(usize, &[[usize; 2]]); 7] = [
+    let shapes: [(usize, &[[usize; 2]]); 9] = [
         (1, &[[1, 1]]),
         (31, &[[31, 33], [33, 2]]),
         (32, &[[32, 32], [32, 64], [64, 31]]),
@@ -319,6 +339,8 @@ pub(super) fn cases() -> Vec<Case> {
         (65, &[[3, 70], [70, 7], [7, 36]]),
         (3, &[[100, 12], [12, 1], [1, 100]]),
         (64, &[[64, 96]]),
+        (6, &[[9, 33], [33, 40], [40, 7], [7, 1], [1, 32]]),
+        (2, &[[3, 2]; 7]),
     ];
     let rules = rules();
     let of = |(i, (rows, extents)): (usize, (usize, &[[usize; 2]]))| {
@@ -328,7 +350,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn random(draw: &mut Draw) -> Result<Case> {
-    let layers = draw.from(1..=LAYERS_TOGETHER);
+    let layers = draw.from(1..=5);
     let extents: Vec<[usize; 2]> = (0..layers).map(|_| [draw.channels(), draw.channels()]).collect();
     let rule = draw.one_of(&rules());
     let step = draw.from(0..10_000);

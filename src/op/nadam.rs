@@ -159,10 +159,10 @@ impl Rule for Nadam {
     fn kernel(&self) -> Shader {
         let files = &[
             include_str!("../../shaders/bias_correction.wgsl"),
-            include_str!("../../shaders/optimizer_six.wgsl"),
+            include_str!("../../shaders/optimizer_several.wgsl"),
             include_str!("../../shaders/nadam.wgsl"),
         ];
-        Shader { name: "nadam_six", files }
+        Shader { name: "nadam_several", files }
     }
 }
 

@@ -120,9 +120,11 @@ impl Rule for RmsProp {
     const NAME: &'static str = "rmsprop_several";
 
     fn kernel(&self) -> Shader {
-        let files =
-            &[include_str!("../../shaders/optimizer_one_moment_six.wgsl"), include_str!("../../shaders/rmsprop.wgsl")];
-        Shader { name: "rmsprop_six", files }
+        let files = &[
+            include_str!("../../shaders/optimizer_one_moment_several.wgsl"),
+            include_str!("../../shaders/rmsprop.wgsl"),
+        ];
+        Shader { name: "rmsprop_several", files }
     }
 }
 

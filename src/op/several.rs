@@ -4,11 +4,12 @@
 use super::{Case, Values};
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
-use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
+use crate::kernel::{Binding, Constant, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
 use crate::tensor::{Array, TensorType};
 
-/// Most tensors of one launch: with two moments they take 24 storage buffers of the 31 that Metal has.
-pub const SEVERAL: usize = 6;
+/// Most tensors of one op. How many share a launch is a matter of the storage buffers that a device binds: with two moments
+/// one of WebGPU's default 8, seven of Metal's 31.
+pub const SEVERAL: usize = 32;
 /// Elements that one workgroup of an optimiser's kernel takes.
 pub(super) const GROUP_ELEMENTS: usize = 512;
 
@@ -18,10 +19,45 @@ pub trait Rule: Op + Copy + 'static {
     /// Name of the op on several tensors.
     const NAME: &'static str;
 
-    /// The kernel for [`SEVERAL`] tensors: bindings as those of the kernel for one, with gradient, parameter and moments of
-    /// each tensor, and `elements_0`, `elements_1`, … in place of `elements`.
+    /// The kernel for as many tensors as its constant `TENSORS` says: bindings as those of the kernel for one, with gradient,
+    /// parameter and moments of each tensor, and `elements_0`, `elements_1`, … in place of `elements`.
     fn kernel(&self) -> Shader;
 }
+
+const ELEMENTS: [&str; SEVERAL] = [
+    "elements_0",
+    "elements_1",
+    "elements_2",
+    "elements_3",
+    "elements_4",
+    "elements_5",
+    "elements_6",
+    "elements_7",
+    "elements_8",
+    "elements_9",
+    "elements_10",
+    "elements_11",
+    "elements_12",
+    "elements_13",
+    "elements_14",
+    "elements_15",
+    "elements_16",
+    "elements_17",
+    "elements_18",
+    "elements_19",
+    "elements_20",
+    "elements_21",
+    "elements_22",
+    "elements_23",
+    "elements_24",
+    "elements_25",
+    "elements_26",
+    "elements_27",
+    "elements_28",
+    "elements_29",
+    "elements_30",
+    "elements_31",
+];
 
 /// A rule on one to [`SEVERAL`] tensors.
 ///
@@ -69,58 +105,50 @@ impl Parts {
     }
 }
 
-/// Estimated microseconds of the launches of one variant.
+/// Estimated microseconds of launches of some elements, each of as many tensors as `together`.
 ///
-/// A software driver runs all cases of a `switch` under masks, so that there every element of the kernel for six tensors costs
+/// A software driver runs all cases of a `switch` under masks, so that there every element of a kernel for six tensors costs
 /// the loads and stores of six: on llvmpipe (Mesa 22.3, 2 cores Zen 3) 0.04 us each, and training in that kernel alone gave
 /// 657, 749, 695 images/s of `mnist-dae` (271,834 parameters) and 63, 62, 78 of `lfw-conv` (421,955) where one launch per
 /// tensor gave 828, 910, 795 and 88, 90, 63 in turn. Only small tensors go together there.
-fn estimate_us(target: &Target, together: bool, launches: usize, elements: &[usize]) -> f64 {
-    let (launch, element) = match (target.is_software(), together) {
-        (true, true) => (10.0, 0.045),
-        (true, false) => (10.0, 0.005),
-        (false, _) => (1.0, 1e-4),
-    };
+fn estimate_us(target: &Target, together: usize, launches: usize, elements: &[usize]) -> f64 {
+    let (launch, element) = if target.is_software() { (10.0, 0.0075 * together as f64) } else { (1.0, 1e-4) };
     launches as f64 * launch + elements.iter().sum::<usize>() as f64 * element
 }
 
 impl<R: Rule> Several<R> {
-    /// One launch for all tensors, made from that of the rule for each.
+    /// As few launches as the target's storage buffers allow, made from that of the rule for each tensor; none where it
+    /// binds too few for two.
     fn together(&self, parts: Parts, target: &Target, launches: &[Launch], elements: &[usize]) -> Option<Variant> {
-        const ELEMENTS: [&str; SEVERAL] =
-            ["elements_0", "elements_1", "elements_2", "elements_3", "elements_4", "elements_5"];
         let first = launches.first()?;
         let is_own = |binding: &Binding| !matches!(binding, Binding::Input(i) if *i >= parts.own);
         let (own, shared): (Vec<Binding>, Vec<Binding>) = first.bindings.iter().partition(|binding| is_own(binding));
-        let mut scratch_bytes = Vec::new();
-        let mut bindings = Vec::new();
-        for k in 0..SEVERAL {
-            for &binding in &own {
-                bindings.push(match binding {
-                    _ if k < self.tensors => parts.binding(binding, k),
-                    Binding::Input(_) => parts.binding(binding, 0),
-                    // What is written may be bound once only: a buffer of nothing stands for a tensor that is not there.
-                    _ => {
-                        scratch_bytes.push(4);
-                        Binding::Scratch(scratch_bytes.len() - 1)
-                    }
-                });
-            }
+        let fit = (target.max_storage_buffers as usize).saturating_sub(shared.len()) / own.len().max(1);
+        if fit < 2.min(self.tensors) {
+            return None;
         }
-        bindings.extend(shared.into_iter().map(|binding| parts.binding(binding, 0)));
-        let mut parameters = Vec::new();
-        parameters.extend((0..SEVERAL).map(|k| (ELEMENTS[k], elements.get(k).copied().unwrap_or(0).into())));
-        parameters.extend(first.parameters.iter().filter(|(name, _)| *name != "elements").copied());
-        let groups = elements.iter().map(|n| n.div_ceil(GROUP_ELEMENTS)).sum();
-        let launch = Launch {
-            shader: self.rule.kernel(),
-            constants: first.constants.clone(),
-            parameters,
-            bindings,
-            workgroups: linear_grid(groups, 1),
+        let launches = self.tensors.div_ceil(fit);
+        // As even as can be, for fewer kernels.
+        let most = self.tensors.div_ceil(launches);
+        let group = |(group, elements): (usize, &[usize])| {
+            let tensors = group * most..group * most + elements.len();
+            let own = |k: usize| own.iter().map(move |&binding| parts.binding(binding, k));
+            let shared = shared.iter().map(|&binding| parts.binding(binding, 0));
+            let mut parameters: Vec<_> = ELEMENTS.into_iter().zip(elements.iter().map(|&n| n.into())).collect();
+            parameters.extend(first.parameters.iter().filter(|(name, _)| *name != "elements").copied());
+            let mut constants = vec![("TENSORS", Constant::from(elements.len()))];
+            constants.extend_from_slice(&first.constants);
+            Launch {
+                shader: self.rule.kernel(),
+                constants,
+                parameters,
+                bindings: tensors.flat_map(own).chain(shared).collect(),
+                workgroups: linear_grid(elements.iter().map(|n| n.div_ceil(GROUP_ELEMENTS)).sum(), 1),
+            }
         };
-        let estimate_us = estimate_us(target, true, 1, elements);
-        Some(Variant { scratch_bytes, ..Variant::single("together", estimate_us, launch) })
+        let launches: Vec<Launch> = elements.chunks(most).enumerate().map(group).collect();
+        let estimate_us = estimate_us(target, most, launches.len(), elements);
+        Some(Variant { name: "together", launches, scratch_bytes: Vec::new(), estimate_us, products: Products::F32 })
     }
 }
 
@@ -131,7 +159,7 @@ impl<R: Rule> Op for Several<R> {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>> {
         let wrong =
-            || Error::shape(self.name(), "1 to 6 tensors, each with what the rule takes", inputs.len().to_string());
+            || Error::shape(self.name(), "1 to 32 tensors, each with what the rule takes", inputs.len().to_string());
         if !(1..=SEVERAL).contains(&self.tensors) || inputs.is_empty() {
             return Err(wrong());
         }
@@ -176,7 +204,7 @@ impl<R: Rule> Op for Several<R> {
         for (k, launch) in launches.iter_mut().enumerate() {
             launch.bindings.iter_mut().for_each(|binding| *binding = parts.binding(*binding, k));
         }
-        let estimate_us = estimate_us(target, false, launches.len(), &elements);
+        let estimate_us = estimate_us(target, 1, launches.len(), &elements);
         let single =
             Variant { name: "one by one", launches, scratch_bytes: Vec::new(), estimate_us, products: Products::F32 };
         let fits = |variant: &Variant| {
@@ -241,19 +269,21 @@ const fn in_place<const N: usize>(outputs: usize) -> [(usize, usize); N] {
     pairs
 }
 
-/// Cases of a rule on several tensors from its cases on one: neighbours of one op, each with the shared inputs of the first.
-pub(super) fn cases<R: Rule>(rule: R, of_one: &[Case]) -> Vec<Case> {
+/// A case of a rule on several tensors from its cases on one: neighbours of one op from `first` on, each with the shared
+/// inputs of the first.
+pub(super) fn case<R: Rule>(rule: R, of_one: &[Case], tensors: usize, first: usize) -> Option<Case> {
     let shared = |case: &Case| case.inputs.len() - case.output_types().map_or(0, |types| types.len() + 1);
-    let mut cases = Vec::new();
-    for (tensors, first) in [(1, 0), (2, 1), (5, 0), (SEVERAL, 0)] {
-        let members: Vec<&Case> = of_one.iter().cycle().skip(first).take(tensors).collect();
-        let Some(head) = members.first() else { continue };
-        let own = |case: &&Case| case.inputs[..case.inputs.len() - shared(case)].to_vec();
-        let mut inputs: Vec<(TensorType, Values)> = members.iter().flat_map(own).collect();
-        inputs.extend_from_slice(&head.inputs[head.inputs.len() - shared(head)..]);
-        cases.push(Case::new(format!("{tensors} from {}", head.label), Several { rule, tensors }, inputs));
-    }
-    cases
+    let members: Vec<&Case> = of_one.iter().cycle().skip(first).take(tensors).collect();
+    let head = members.first()?;
+    let own = |case: &&Case| case.inputs[..case.inputs.len() - shared(case)].to_vec();
+    let mut inputs: Vec<(TensorType, Values)> = members.iter().flat_map(own).collect();
+    inputs.extend_from_slice(&head.inputs[head.inputs.len() - shared(head)..]);
+    Some(Case::new(format!("{tensors} from {}", head.label), Several { rule, tensors }, inputs))
+}
+
+/// Cases of a rule on a few tensors: drivers take seconds to compile kernels for many.
+pub(super) fn cases<R: Rule>(rule: R, of_one: &[Case]) -> Vec<Case> {
+    [(1, 0), (2, 1), (7, 0)].into_iter().filter_map(|(tensors, first)| case(rule, of_one, tensors, first)).collect()
 }
 
 /// A random case from random ones of the rule on one tensor.
@@ -262,7 +292,7 @@ pub(super) fn random<R: Rule>(
     rule: R,
     of_one: impl Fn(&mut super::Draw) -> Result<Case>,
 ) -> Result<Case> {
-    let tensors = draw.from(1..=SEVERAL);
+    let tensors = draw.from(1..=8);
     let members: Vec<Case> = (0..tensors).map(|_| of_one(draw)).collect::<Result<_>>()?;
     let mut inputs = Vec::new();
     for member in &members {
@@ -273,4 +303,47 @@ pub(super) fn random<R: Rule>(
         inputs.extend_from_slice(&member.inputs[member.output_types()?.len() + 1..]);
     }
     Ok(Case::new(format!("{tensors} tensors"), Several { rule, tensors }, inputs))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::op::{Adam, AdamConvention, Sgd, SgdConvention, Tick};
+
+    const ADAM: Adam = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7, convention: AdamConvention::Keras };
+    const SGD: Sgd = Sgd { momentum: 0.0, nesterov: false, convention: SgdConvention::Keras };
+
+    /// Tensors in each launch of the kernel for several, on a GPU that binds this many storage buffers.
+    fn together<R: Rule>(
+        rule: R,
+        moments: usize,
+        shared: &[TensorType],
+        tensors: usize,
+        buffers: u32,
+    ) -> Option<Vec<usize>> {
+        let own = (0..tensors).flat_map(|k| vec![TensorType::f32([100 + 600 * k]); 2 + moments]);
+        let inputs: Vec<TensorType> = own.chain(shared.iter().cloned()).collect();
+        let op = Several { rule, tensors };
+        let outputs = op.infer(&inputs).unwrap();
+        let target = Target { max_storage_buffers: buffers, ..Target::DEFAULT_LIMITS };
+        let signature = Signature { inputs: &inputs, outputs: &outputs };
+        let variant = op.variants(&signature, &target).into_iter().find(|variant| variant.name == "together")?;
+        assert!(variant.launches.iter().all(|launch| launch.bindings.len() <= buffers as usize));
+        let elements =
+            |launch: &Launch| launch.parameters.iter().filter(|(name, _)| name.starts_with("elements_")).count();
+        Some(variant.launches.iter().map(elements).collect())
+    }
+
+    #[test]
+    fn a_launch_takes_as_many_tensors_as_its_device_has_bindings_for() {
+        let adam = |tensors, buffers| together(ADAM, 2, &[Tick::clock(), TensorType::f32([])], tensors, buffers);
+        let sgd = |tensors, buffers| together(SGD, 0, &[TensorType::f32([])], tensors, buffers);
+        assert_eq!(adam(20, 1000), Some(vec![20]));
+        assert_eq!(adam(20, 31), Some(vec![7, 7, 6]));
+        assert_eq!(adam(8, 31), Some(vec![4, 4]));
+        assert_eq!(adam(1, 8), Some(vec![1]));
+        assert_eq!(adam(2, 8), None);
+        assert_eq!(sgd(SEVERAL, 8), Some(vec![3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2]));
+    }
 }

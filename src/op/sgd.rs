@@ -1,6 +1,6 @@
 //! Stochastic gradient descent, with or without momentum.
 
-use super::several::{self, GROUP_ELEMENTS, Rule};
+use super::several::{self, GROUP_ELEMENTS, Rule, SEVERAL};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
@@ -145,13 +145,13 @@ impl Rule for Sgd {
 
     fn kernel(&self) -> Shader {
         if !self.has_momentum() {
-            return Shader { name: "sgd_six", files: &[include_str!("../../shaders/sgd_six.wgsl")] };
+            return Shader { name: "sgd_several", files: &[include_str!("../../shaders/sgd_several.wgsl")] };
         }
         let files = &[
-            include_str!("../../shaders/optimizer_one_moment_six.wgsl"),
+            include_str!("../../shaders/optimizer_one_moment_several.wgsl"),
             include_str!("../../shaders/sgd_momentum.wgsl"),
         ];
-        Shader { name: "sgd_momentum_six", files }
+        Shader { name: "sgd_momentum_several", files }
     }
 }
 
@@ -176,7 +176,8 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn several_cases() -> Vec<Case> {
-    settings().flat_map(|rule| several::cases(rule, &cases_of(rule))).collect()
+    let most = settings().take(1).filter_map(|rule| several::case(rule, &cases_of(rule), SEVERAL, 0));
+    settings().flat_map(|rule| several::cases(rule, &cases_of(rule))).chain(most).collect()
 }
 
 fn random_rule(draw: &mut super::Draw) -> Sgd {

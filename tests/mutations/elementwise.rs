@@ -325,11 +325,11 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
-        "optimizer_one_moment_six",
+        "optimizer_one_moment_several",
         &[
-            index("gradient_1[i], moment_1[i]", "gradient_1[i], moment_0[i]"),
-            index("parameter_4[i], gradient_4", "parameter_4[i], gradient_3"),
-            index("moment_5[i] = updated.moment", "moment_5[i] = updated.gradient"),
+            index("gradient_0[i], moment_0[i]", "moment_0[i], gradient_0[i]"),
+            index("number -= (elements[tensor]", "number -= (elements[0u]"),
+            index("moment_0[i] = updated.moment", "moment_0[i] = updated.gradient"),
             index("number * 512u + k * 64u", "number * 512u + k * 32u"),
             boundary("i >= elements[tensor]", "i > elements[tensor]"),
             boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
@@ -337,11 +337,11 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
-        "optimizer_six",
+        "optimizer_several",
         &[
-            index("gradient_0[i], first_moment_0[i]", "gradient_0[i], first_moment_1[i]"),
-            index("second_moment_2[i] = updated.second", "second_moment_2[i] = updated.first"),
-            index("parameter_5[i] = updated.parameter", "parameter_4[i] = updated.parameter"),
+            index("first_moment_0[i], second_moment_0[i]", "second_moment_0[i], first_moment_0[i]"),
+            index("second_moment_0[i] = updated.second", "second_moment_0[i] = updated.first"),
+            index("number -= (elements[tensor]", "number -= (elements[0u]"),
             index("bias_correction(parameters.log_beta2)", "bias_correction(parameters.log_beta1)"),
             index("number * 512u + k * 64u", "number * 512u + k * 32u"),
             boundary("i >= elements[tensor]", "i > elements[tensor]"),
@@ -400,10 +400,10 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
-        "sgd_six",
+        "sgd_several",
         &[
-            index("gradient_3[i]", "gradient_2[i]"),
-            index("parameter_5[i]", "parameter_4[i]"),
+            index("* gradient_0[i]", "* gradient_0[0u]"),
+            index("number -= (elements[tensor]", "number -= (elements[0u]"),
             index("number * 512u + k * 64u", "number * 512u + k * 32u"),
             boundary("i < elements[tensor]", "i <= elements[tensor]"),
             boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),

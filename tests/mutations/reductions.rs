@@ -52,10 +52,10 @@ pub(crate) static FAULTS: &[FileFaults] = &[
     of(
         "dense_update",
         &[
-            index("return x_1[at]", "return x_0[at]"),
-            index("return dz_2[at]", "return dz_1[at]"),
-            index("weight_first_1[at], weight_second_1[at])", "weight_second_1[at], weight_first_1[at])"),
-            index("bias_second_2[at] = updated.second", "bias_second_2[at] = updated.first"),
+            index("return x_0[at]", "return x_0[at / 2u]"),
+            index("return dz_0[at]", "return dz_0[at / 2u]"),
+            index("weight_first_0[at], weight_second_0[at])", "weight_second_0[at], weight_first_0[at])"),
+            index("bias_second_0[at] = updated.second", "bias_second_0[at] = updated.first"),
             index("place / 32u;", "place % 32u;"),
             index("number % max(grid.y, 1u)", "number % max(grid.x, 1u)"),
             index("within.y + 1u]", "within.y]"),

@@ -109,7 +109,7 @@ fn before(tape: &Tape, dz: TensorId, w: TensorId, x: TensorId) -> Option<(usize,
 pub(super) const UPDATE: Fusion = Fusion {
     name: "dense update",
     what: "the gradients of dense layers that nothing but the optimiser reads, and its update of their weights and biases, \
-           become one op: one launch for three layers, and no gradient is written",
+           become one op: one launch for as many layers as the device has bindings for, and no gradient is written",
     suits: on_gpus,
     find: update,
 };
