@@ -126,7 +126,7 @@ pub trait Backend: Send {
     ///
     /// # Errors
     /// If there is no such buffer, or the device is lost.
-    fn begin_read(&mut self, program: ProgramId, places: &[&(Storage, usize)]) -> Result<PendingRead>;
+    fn begin_read(&mut self, program: ProgramId, places: &[(Storage, usize)]) -> Result<PendingRead>;
 
     /// Waits for what was begun to be read: the words, one place after the other.
     ///

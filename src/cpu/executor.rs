@@ -245,7 +245,7 @@ impl Backend for CpuProgram {
         Ok(())
     }
 
-    fn begin_read(&mut self, program: ProgramId, places: &[&(Storage, usize)]) -> Result<PendingRead> {
+    fn begin_read(&mut self, program: ProgramId, places: &[(Storage, usize)]) -> Result<PendingRead> {
         let mut all = Vec::with_capacity(places.iter().map(|(_, words)| words).sum());
         for (storage, words) in places {
             all.extend_from_slice(&self.buffers[self.buffer_of(program, storage)?][..*words]);

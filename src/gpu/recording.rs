@@ -308,7 +308,7 @@ impl Backend for GpuProgram {
         result
     }
 
-    fn begin_read(&mut self, program: ProgramId, places: &[&(Storage, usize)]) -> Result<PendingRead> {
+    fn begin_read(&mut self, program: ProgramId, places: &[(Storage, usize)]) -> Result<PendingRead> {
         let sources = places.iter().map(|(storage, words)| Ok((self.buffer_of(program, storage)?.clone(), *words)));
         let sources: Vec<(wgpu::Buffer, usize)> = sources.collect::<Result<_>>()?;
         self.gpu.stage(&sources, &mut self.spare_staging).map(PendingRead::Staged)

@@ -26,22 +26,10 @@ struct Part {
 struct Bucket {
     /// The step of the plan after which all of them are there.
     ready: usize,
-    tensors: Vec<Exchanged>,
-}
-
-/// One reduction.
-#[derive(Clone, Debug)]
-struct Exchanged {
-    ready: usize,
-    reduction: Reduction,
-    /// Where the tensors are, and their words.
-    parts: Vec<(Storage, usize)>,
-}
-
-impl Exchanged {
-    fn words(&self) -> usize {
-        self.parts.iter().map(|(_, words)| words).sum()
-    }
+    /// Reductions, and the words that each of them takes.
+    reductions: Vec<(Reduction, usize)>,
+    /// Where the tensors of all of them are, and their words.
+    places: Vec<(Storage, usize)>,
 }
 
 impl Reductions {
@@ -55,9 +43,9 @@ impl Reductions {
         let mut begin = 0;
         let mut parts: Vec<Part> = Vec::new();
         for exchange in exchanges {
-            let mut tensors: Vec<Exchanged> = exchange.clone().filter_map(|at| exchanged(plan, at)).collect();
-            tensors.sort_by_key(|tensor| tensor.ready);
-            parts.push(Part { steps: begin..exchange.start, buckets: buckets(tensors, bucket_words) });
+            let mut single: Vec<Bucket> = exchange.clone().filter_map(|at| bucket(plan, at)).collect();
+            single.sort_by_key(|bucket| bucket.ready);
+            parts.push(Part { steps: begin..exchange.start, buckets: together(single, bucket_words) });
             begin = exchange.end;
         }
         parts.push(Part { steps: begin..plan.steps().len(), buckets: Vec::new() });
@@ -77,8 +65,7 @@ impl Reductions {
                 let ready = bucket.ready.clamp(done, part.steps.end);
                 backend.replay_steps(program, done..ready)?;
                 done = ready;
-                let places: Vec<&(Storage, usize)> = bucket.tensors.iter().flat_map(|tensor| &tensor.parts).collect();
-                pending.push_back((bucket, backend.begin_read(program, &places)?));
+                pending.push_back((bucket, backend.begin_read(program, &bucket.places)?));
                 if pending.len() > 1
                     && let Some((bucket, read)) = pending.pop_front()
                 {
@@ -94,40 +81,43 @@ impl Reductions {
     }
 }
 
-/// The reduction at a step of a plan.
-fn exchanged(plan: &Plan, at: usize) -> Option<Exchanged> {
+/// The reduction at a step of a plan, by itself.
+fn bucket(plan: &Plan, at: usize) -> Option<Bucket> {
     let step = &plan.steps()[at];
     let reduction = step.op.reduction()?;
-    let places = step.op.in_place().iter().map(|&(_, input)| step.inputs[input]);
-    let parts = places.map(|id| Some((plan.storage(id)?.clone(), plan.tensors()[id.index()].ty.words())));
-    let parts: Vec<(Storage, usize)> = parts.collect::<Option<_>>()?;
+    let reduced = step.op.in_place().iter().map(|&(_, input)| step.inputs[input]);
+    let places = reduced.map(|id| Some((plan.storage(id)?.clone(), plan.tensors()[id.index()].ty.words())));
+    let places: Vec<(Storage, usize)> = places.collect::<Option<_>>()?;
     // Whatever writes to one of the buffers before: the last of them writes the tensor.
     let writes = |n: &usize| {
         let mut outputs = plan.steps()[*n].outputs.iter().filter_map(|&id| plan.storage(id));
-        outputs.any(|storage| parts.iter().any(|part| part.0 == *storage))
+        outputs.any(|storage| places.iter().any(|place| place.0 == *storage))
     };
     let ready = (0..at).rev().find(writes).map_or(0, |n| n + 1);
-    Some(Exchanged { ready, reduction, parts })
+    let words = places.iter().map(|(_, words)| words).sum();
+    Some(Bucket { ready, reductions: vec![(reduction, words)], places })
 }
 
-fn buckets(tensors: Vec<Exchanged>, most_words: Option<usize>) -> Vec<Bucket> {
+/// Buckets of one reduction each as fewer of at most this many words, or of one reduction.
+fn together(single: Vec<Bucket>, most_words: Option<usize>) -> Vec<Bucket> {
     let mut buckets: Vec<Bucket> = Vec::new();
-    let mut words = 0;
-    for tensor in tensors {
-        let (ready, own) = (tensor.ready, tensor.words());
+    for next in single {
         match buckets.last_mut() {
-            Some(bucket) if most_words.is_none_or(|most| words + own <= most) => {
-                words += own;
-                bucket.ready = ready;
-                bucket.tensors.push(tensor);
+            Some(bucket) if most_words.is_none_or(|most| bucket.words() + next.words() <= most) => {
+                bucket.ready = next.ready;
+                bucket.reductions.extend(next.reductions);
+                bucket.places.extend(next.places);
             }
-            _ => {
-                words = own;
-                buckets.push(Bucket { ready, tensors: vec![tensor] });
-            }
+            _ => buckets.push(next),
         }
     }
     buckets
+}
+
+impl Bucket {
+    fn words(&self) -> usize {
+        self.reductions.iter().map(|(_, words)| words).sum()
+    }
 }
 
 /// Reduces the words of a bucket over all ranks and puts the results onto the device.
@@ -138,13 +128,13 @@ fn exchange(
     program: ProgramId,
     ranks: &Ranks,
 ) -> Result<()> {
-    if bucket.tensors.iter().all(|tensor| tensor.reduction == Reduction::Sum) {
+    if bucket.reductions.iter().all(|(reduction, _)| *reduction == Reduction::Sum) {
         ranks.sum(bytemuck::cast_slice_mut(&mut words))?;
     } else {
         reduce_mixed(bucket, &mut words, ranks)?;
     }
     let mut left = &words[..];
-    for (storage, count) in bucket.tensors.iter().flat_map(|tensor| &tensor.parts) {
+    for (storage, count) in &bucket.places {
         let (now, rest) = left.split_at(*count);
         backend.write_storage(program, storage, now)?;
         left = rest;
@@ -154,7 +144,7 @@ fn exchange(
 
 /// As [`exchange`] where not all are sums: each rank gets the words of all.
 fn reduce_mixed(bucket: &Bucket, words: &mut [u32], ranks: &Ranks) -> Result<()> {
-    let shares = bucket.tensors.iter().filter_map(|tensor| match tensor.reduction {
+    let shares = bucket.reductions.iter().filter_map(|(reduction, _)| match reduction {
         Reduction::Moments { share } => Some(share.to_bits()),
         Reduction::Sum => None,
     });
@@ -164,10 +154,9 @@ fn reduce_mixed(bucket: &Bucket, words: &mut [u32], ranks: &Ranks) -> Result<()>
     let rows: Vec<&[f32]> = all.chunks_exact(own.len()).collect();
     let words: &mut [f32] = bytemuck::cast_slice_mut(words);
     let (mut at, mut share_at) = (0, words.len());
-    for tensor in &bucket.tensors {
-        let count = tensor.words();
+    for &(reduction, count) in &bucket.reductions {
         let result = &mut words[at..at + count];
-        match tensor.reduction {
+        match reduction {
             Reduction::Sum => {
                 for (i, sum) in result.iter_mut().enumerate() {
                     *sum = rows[1..].iter().fold(rows[0][at + i], |sum, row| sum + row[at + i]);
