@@ -30,6 +30,16 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_file(path, |file| file.write_all(bytes))
 }
 
+/// [`write_file`] for a cache, whose folder need not be there yet. Of two that write at once the last one wins.
+///
+/// # Errors
+/// As [`write_file`].
+pub(crate) fn write_cached(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder, "make"))?;
+    write_file(path, write)
+}
+
 /// Removes temporary files that a killed process left in `folder`. Call it only while no one else writes there.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
 //! Archives of pictures: tar, gzipped tar, zip.
 //!
-//! One thread unpacks, the others decode. What lies between them is bounded: two files for each decoder, none over
-//! [`MAX_FILE_BYTES`].
+//! One thread unpacks, the others decode. What lies between them is bounded: two files for each decoder, none that
+//! [`picture::check_size`] refuses.
 
 use crate::data::Skipped;
-use crate::data::picture::{self, MAX_FILE_BYTES};
+use crate::data::picture;
 use crate::data::source::{Decoded, Progress};
 use crate::error::{Error, Result};
 use flate2::read::MultiGzDecoder;
@@ -45,8 +45,7 @@ impl<T: Default> Contents<T> {
             self.example.get_or_insert_with(|| name.to_string());
             return false;
         }
-        if size_bytes > MAX_FILE_BYTES {
-            let reason = format!("larger than {} MiB", MAX_FILE_BYTES >> 20);
+        if let Err(reason) = picture::check_size(size_bytes) {
             self.skipped.push(Skipped { path: name.to_string(), reason });
             return false;
         }

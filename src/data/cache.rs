@@ -14,9 +14,11 @@
 //! A file that is damaged, of another version or of an older state of the source counts as absent. Pixels are mapped, not
 //! read: memory holds what is in use.
 
+use crate::atomic_file::write_cached;
 use crate::data::{Dataset, Labels, Numbers, Skipped, Target, Values};
+use crate::error::Result;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"DGRNDATA";
@@ -162,7 +164,7 @@ impl Entry {
     }
 
     /// Keeps the pictures of `dataset`.
-    pub(super) fn store(&self, dataset: &Dataset) -> io::Result<()> {
+    pub(super) fn store(&self, dataset: &Dataset) -> Result<()> {
         let Values::U8(values) = &dataset.values else { return Ok(()) };
         let header = Header {
             source: self.source.clone(),
@@ -174,8 +176,8 @@ impl Entry {
             skipped: dataset.skipped.clone(),
             ignored: dataset.ignored,
         };
-        let header = serde_json::to_vec(&header)?;
-        replace_file(&self.path, |file| {
+        write_cached(&self.path, |file| {
+            let header = serde_json::to_vec(&header)?;
             file.write_all(MAGIC)?;
             file.write_all(&VERSION.to_le_bytes())?;
             file.write_all(&checksum(&header, values).to_le_bytes())?;
@@ -184,20 +186,6 @@ impl Entry {
             file.write_all(values)
         })
     }
-}
-
-/// Writes a file of a cache, in a folder that need not be there yet, by way of a temporary name beside it.
-pub(crate) fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    // Two runs may store at once: each writes a file of its own, and the last rename wins.
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let whole = || {
-        let mut file = File::create(&temporary)?;
-        write(&mut file)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    whole().inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 fn checksum(header: &[u8], values: &[u8]) -> u32 {

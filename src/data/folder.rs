@@ -1,7 +1,7 @@
 //! Folders of pictures.
 
 use crate::data::cache::Stamp;
-use crate::data::picture::{self, MAX_FILE_BYTES};
+use crate::data::picture;
 use crate::data::source::{Decoded, Progress};
 use crate::data::{Skipped, Target};
 use crate::error::{Error, Result};
@@ -83,8 +83,8 @@ impl Listing {
     fn add(&mut self, name: String, path: PathBuf, metadata: &Metadata) {
         if !picture::has_picture_name(&name) || !metadata.is_file() {
             self.others.push((name, path));
-        } else if metadata.len() > MAX_FILE_BYTES {
-            self.skip(name, format!("larger than {} MiB", MAX_FILE_BYTES >> 20));
+        } else if let Err(reason) = picture::check_size(metadata.len()) {
+            self.skip(name, reason);
         } else {
             let (size_bytes, modified_ns) = (metadata.len(), modified_ns(metadata));
             self.files.push(PictureFile { name, path, size_bytes, modified_ns });

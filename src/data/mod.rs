@@ -65,7 +65,6 @@ mod target;
 
 pub use attributes::Attributes;
 pub use bundled::{BUNDLED, bundled};
-pub(crate) use cache::replace_file;
 pub use cache::{CacheMode, cache_folder};
 pub use dataset::{Dataset, Skipped, Values};
 pub use emoji::bundled_emoji;

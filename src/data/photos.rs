@@ -173,10 +173,7 @@ impl Photos {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let size = fs::metadata(file).map_err(|e| e.to_string())?.len();
-    if size > picture::MAX_FILE_BYTES {
-        return Err(format!("larger than {} MiB", picture::MAX_FILE_BYTES >> 20));
-    }
+    picture::check_size(fs::metadata(file).map_err(|e| e.to_string())?.len())?;
     fs::read(file).map_err(|e| e.to_string())
 }
 

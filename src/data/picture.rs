@@ -6,7 +6,12 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest file of one picture, in bytes.
-pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Says what is wrong with a picture's file of this many bytes, if anything.
+pub(super) fn check_size(bytes: u64) -> Result<(), String> {
+    if bytes > MAX_FILE_BYTES { Err(format!("larger than {} MiB", MAX_FILE_BYTES >> 20)) } else { Ok(()) }
+}
 /// Largest picture, in pixels, and its longest side.
 const MAX_PIXELS: u64 = 100_000_000;
 const MAX_SIDE: u32 = 65_535;

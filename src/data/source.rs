@@ -183,9 +183,7 @@ fn open_archive(
 
 fn open_picture(path: &Path, target: &Target) -> Result<Dataset> {
     let size = std::fs::metadata(path).map_err(Error::io(path, "read"))?.len();
-    if size > picture::MAX_FILE_BYTES {
-        return Err(Error::file(path, format!("larger than {} MiB", picture::MAX_FILE_BYTES >> 20)));
-    }
+    picture::check_size(size).map_err(|problem| Error::file(path, problem))?;
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let pixels = picture::decode(&name, &bytes, target).map_err(|reason| Error::file(path, reason))?;

@@ -14,10 +14,11 @@
 //! desktops) gain little; where it is switched off, or lost with a container, this one is what remains.
 
 use super::device::Gpu;
-use crate::data::replace_file;
+use crate::atomic_file::write_cached;
+use crate::error::Result;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"DGRNPIPE";
@@ -50,7 +51,7 @@ impl PipelineStore {
         self.known.extend(hashes);
     }
 
-    fn save(&self) -> io::Result<()> {
+    fn save(&self) -> Result<()> {
         let mut body = (self.known.len() as u32).to_le_bytes().to_vec();
         body.extend(self.known.iter().flat_map(|hash| hash.to_le_bytes()));
         body.extend(self.cache.get_data().unwrap_or_default());
@@ -58,7 +59,7 @@ impl PipelineStore {
         if self.stored == Some(crc) {
             return Ok(());
         }
-        replace_file(&self.path, |file| {
+        write_cached(&self.path, |file| {
             file.write_all(MAGIC)?;
             file.write_all(&crc.to_le_bytes())?;
             file.write_all(&body)
