@@ -8,9 +8,9 @@ use degrain::data::npy;
 use degrain::model::Preset;
 use degrain::train::{Inference, Weights};
 use degrain::validate::{Open, device_trials};
+use lab::Lab;
 use libtest_mimic::{Arguments, Trial};
 use std::fs;
-use std::ops::Deref;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -74,20 +74,10 @@ fn decoding_the_codes_is_reconstructing_for_every_preset(open: &Open) {
     }
 }
 
-/// A folder with pictures and a run of the tiny preset.
-struct Lab(lab::Lab);
-
-impl Deref for Lab {
-    type Target = lab::Lab;
-
-    fn deref(&self) -> &lab::Lab {
-        &self.0
-    }
-}
-
 impl Lab {
-    fn new() -> Self {
-        let lab = Self(lab::Lab::empty());
+    /// A folder with pictures and a run of the tiny preset.
+    fn prepared() -> Self {
+        let lab = Self::empty();
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir_all(lab.path("pictures/more")).unwrap();
         for i in 0..PICTURES as u32 {
@@ -101,7 +91,7 @@ impl Lab {
 }
 
 fn codes_and_back_are_the_whole_network() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     let encoded = lab.json(&["encode", "run", "--data=pictures", "-o", "codes.npy"]);
     assert_eq!((&encoded["count"], &encoded["shape"]), (&PICTURES.into(), &serde_json::json!([PICTURES, 4])));
     assert_eq!(npy::read(&lab.path("codes.npy")).unwrap().0, [PICTURES, 4]);
@@ -120,7 +110,7 @@ fn codes_and_back_are_the_whole_network() {
 }
 
 fn names_come_back() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     lab.json(&["encode", "run", "--data=pictures", "-o", "codes.npy", "--names", "names.txt"]);
     let names = fs::read_to_string(lab.path("names.txt")).unwrap();
     assert_eq!((names.lines().count(), names.lines().last()), (PICTURES, Some("p08.png")), "in file order");
@@ -137,7 +127,7 @@ fn names_come_back() {
 }
 
 fn sources_of_any_kind_have_the_same_codes() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     lab.json(&["encode", "run", "--data=pictures", "-o", "codes.npy"]);
     let mut archive = tar::Builder::new(fs::File::create(lab.path("pictures.tar")).unwrap());
     archive.append_dir_all(".", lab.path("pictures")).unwrap();
@@ -159,7 +149,7 @@ fn sources_of_any_kind_have_the_same_codes() {
 }
 
 fn wrong_input_gets_one_clear_line() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     let error = lab.error(&["encode", "run", "--data=pictures", "-o", "codes.png"]);
     assert!(error.contains("codes.png: codes are written as .npy"), "{error}");
     assert!(lab.error(&["encode", "nowhere", "-o", "c.npy"]).contains("nowhere: is no run folder"));

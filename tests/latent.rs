@@ -6,9 +6,9 @@ mod lab;
 
 use degrain::data::npy;
 use image::AnimationDecoder;
+use lab::Lab;
 use serde_json::Value;
 use std::fs;
-use std::ops::Deref;
 
 /// 8x8 grey pictures, code 4.
 const PLAIN: &str = r#"
@@ -72,21 +72,10 @@ val = 0.2
 const PICTURES: usize = 40;
 const PIXELS: usize = 64;
 
-/// A folder with pictures, a trained run, and whatever a test makes there.
-struct Lab(lab::Lab);
-
-impl Deref for Lab {
-    type Target = lab::Lab;
-
-    fn deref(&self) -> &lab::Lab {
-        &self.0
-    }
-}
-
 impl Lab {
     /// With `run`, trained on the pictures.
-    fn new(preset: &str) -> Self {
-        let lab = Self(lab::Lab::empty());
+    fn prepared(preset: &str) -> Self {
+        let lab = Self::empty();
         fs::write(lab.path("preset.toml"), preset).unwrap();
         for i in 0..PICTURES {
             let folder = if i < PICTURES / 2 { "dark" } else { "light" };
@@ -138,7 +127,7 @@ fn near(found: &[u32], wanted: &[u32], tolerance: f32) -> bool {
 
 #[test]
 fn a_morph_ends_in_the_plain_reconstructions_to_the_bit() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     // File order: dark/00 … dark/19, light/20 … light/39.
     let pairs = ["#3", "#27", "pictures/light/39.png", "#0"];
     let words = |more: &[&'static str]| [&["morph", "run"][..], &pairs, more].concat();
@@ -162,7 +151,7 @@ fn a_morph_ends_in_the_plain_reconstructions_to_the_bit() {
 
 #[test]
 fn a_morph_is_a_sheet_an_animation_or_files() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     let text = lab.run(&["morph", "run", "#0", "#1", "#2", "#3", "-o", "sheet.png"]).ok().stdout;
     assert_eq!(text, "14 pictures -> sheet.png\n");
     // Seven steps and two originals, 72 pixels and 6 of margin each, beside the titles of the rows.
@@ -187,7 +176,7 @@ fn a_morph_is_a_sheet_an_animation_or_files() {
 
 #[test]
 fn a_variational_network_is_sampled_from_its_prior_and_by_seed() {
-    let lab = Lab::new(VARIATIONAL);
+    let lab = Lab::prepared(VARIATIONAL);
     let sample = |more: &[&str]| lab.json(&[&["sample", "run", "-n", "6"], more].concat());
     let json = sample(&["-o", "a.npy"]);
     assert_eq!(
@@ -210,7 +199,7 @@ fn a_variational_network_is_sampled_from_its_prior_and_by_seed() {
 
 #[test]
 fn another_network_is_sampled_from_a_gaussian_fitted_to_its_codes() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     let json = lab.json(&["sample", "run", "-n", "2", "-o", "own.npy"]);
     assert_eq!(json["distribution"], "a Gaussian fitted to the codes of 32 training pictures");
     let words = ["sample", "run", "-n", "2", "--data", "pictures", "--temperature", "0", "-o", "mean.npy"];
@@ -224,7 +213,7 @@ fn another_network_is_sampled_from_a_gaussian_fitted_to_its_codes() {
 
 #[test]
 fn pictures_near_one_begin_at_its_reconstruction() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     let plain = lab.reconstructions();
     let near_it =
         |sigma: &str, out: &str| lab.json(&["sample", "run", "-n", "3", "--near", "#7", "--sigma", sigma, "-o", out]);
@@ -245,7 +234,7 @@ fn pictures_near_one_begin_at_its_reconstruction() {
 
 #[test]
 fn codes_of_two_values_are_their_own_plane_and_have_a_manifold() {
-    let lab = Lab::new(VARIATIONAL);
+    let lab = Lab::prepared(VARIATIONAL);
     let json = lab.json(&["latent", "run", "--csv", "places.csv", "--grid", "5", "-o", "plane.png"]);
     assert_eq!((json["method"].as_str(), &json["pictures"]), (Some("code"), &40.into()));
     assert_eq!(json["labels"][1], serde_json::json!({ "name": "light", "count": 20 }));
@@ -260,7 +249,7 @@ fn codes_of_two_values_are_their_own_plane_and_have_a_manifold() {
 
 #[test]
 fn longer_codes_come_into_the_plane_by_pca_or_t_sne() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     let latent = |more: &[&str]| lab.json(&[&["latent", "run"], more].concat());
     let json = latent(&["-o", "pca.png", "--csv", "pca.csv"]);
     let shares: Vec<f64> = json["explained"].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect();
@@ -289,7 +278,7 @@ fn longer_codes_come_into_the_plane_by_pca_or_t_sne() {
 
 #[test]
 fn an_attribute_is_the_difference_of_the_mean_codes() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     let words =
         ["attribute", "run", "--label", "light", "--picture", "#2", "#30", "--strengths", "-1,0,1.5", "-o", "a.npy"];
     let json = lab.json(&words);
@@ -311,7 +300,7 @@ fn an_attribute_is_the_difference_of_the_mean_codes() {
 
 #[test]
 fn attributes_of_faces_are_labels_too() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     fs::create_dir_all(lab.path("people/A_B")).unwrap();
     let mut table = "person\timagenum\tMale\tSmiling\n".to_owned();
     for (i, smiling) in [0.5, -0.5, 2.0, -0.1].into_iter().enumerate() {
@@ -329,7 +318,7 @@ fn attributes_of_faces_are_labels_too() {
 
 #[test]
 fn what_cannot_be_done_is_said_in_one_line() {
-    let lab = Lab::new(PLAIN);
+    let lab = Lab::prepared(PLAIN);
     let fails = |words: &[&str], texts: &[&str]| lab.run(words).fails(texts);
     fails(&["morph", "run", "#0", "#40", "-o", "a.png"], &["#40: there is no such picture: the data has 40 pictures"]);
     fails(&["morph", "run", "#0", "#1", "#2", "-o", "a.png"], &["3 pictures make no pairs"]);

@@ -8,11 +8,11 @@ use degrain::latent::Codes;
 use degrain::latent::search::{self, ExactSearch, HnswIndex, HnswSettings, Limits, Metric, Neighbour, Origin};
 use degrain::session::Session;
 use degrain::validate::{Open, device_trials};
+use lab::Lab;
 use libtest_mimic::{Arguments, Trial};
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use std::fs;
-use std::ops::Deref;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -289,21 +289,10 @@ batch = 5
 val = 0.2
 "#;
 
-/// A folder with pictures of two labels, and a run.
-struct Lab(lab::Lab);
-
-impl Deref for Lab {
-    type Target = lab::Lab;
-
-    fn deref(&self) -> &lab::Lab {
-        &self.0
-    }
-}
-
 impl Lab {
     /// 16 pictures in `pictures/dark` and 16 in `pictures/light`; two of them, #3 and #4, are the same.
-    fn new() -> Self {
-        let lab = Self(lab::Lab::empty());
+    fn prepared() -> Self {
+        let lab = Self::empty();
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         for (folder, base) in [("dark", 0), ("light", 150)] {
             fs::create_dir_all(lab.path("pictures").join(folder)).unwrap();
@@ -336,7 +325,7 @@ impl Lab {
 }
 
 fn the_command_keeps_its_contract() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     // Pictures 3 and 4 are the same: both are at distance 0, by index.
     let one = lab.search(&["--query", "#4", "-k", "5", "--sheet", "near.png"]);
     let neighbours = one["neighbours"].as_array().unwrap();
@@ -374,7 +363,7 @@ fn the_command_keeps_its_contract() {
 }
 
 fn codes_stand_in_for_the_network() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     lab.run(&["encode", "run", "--data", "pictures", "-o", "codes.npy"]).ok();
     let queries = ["--query", "#9", "--query", "pictures/dark/02.png"];
     let with_codes = lab.search(&[&queries[..], &["--codes", "codes.npy"]].concat());
@@ -384,7 +373,7 @@ fn codes_stand_in_for_the_network() {
 }
 
 fn wrong_input_gets_one_line() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     lab.fails(&["--query", "#32"], &["#32", "32 pictures"]);
     lab.fails(&["--query", "missing.png"], &["missing.png"]);
     lab.fails(&["--query", "pictures"], &["pictures", "more than one picture"]);

@@ -7,8 +7,8 @@ mod lab;
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::{Inference, TileOptions, Weights, denoise_tiled};
+use lab::Lab;
 use std::fs;
-use std::ops::Deref;
 
 /// Fully convolutional, for colour patches of 8x8.
 const TINY: &str = r#"
@@ -72,20 +72,10 @@ fn tiles_are_the_whole_picture_where_overlaps_reach_over_what_a_kernel_sees() {
     assert!(near > 1e-2 * scale, "without an overlap there are seams: {near} of {scale}");
 }
 
-/// A folder with a preset and photos of several sizes.
-struct Lab(lab::Lab);
-
-impl Deref for Lab {
-    type Target = lab::Lab;
-
-    fn deref(&self) -> &lab::Lab {
-        &self.0
-    }
-}
-
 impl Lab {
-    fn new() -> Self {
-        let lab = Self(lab::Lab::empty());
+    /// A folder with a preset and photos of several sizes.
+    fn prepared() -> Self {
+        let lab = Self::empty();
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir_all(lab.path("photos/more")).unwrap();
         for i in 0..10u32 {
@@ -99,7 +89,7 @@ impl Lab {
     }
 
     fn trained() -> Self {
-        let lab = Self::new();
+        let lab = Self::prepared();
         lab.json(&["train", "tiny.toml", "--data=photos", "--out=run"]);
         lab
     }
@@ -107,7 +97,7 @@ impl Lab {
 
 #[test]
 fn a_run_trains_on_patches_and_keeps_those_of_a_photo_on_one_side() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     let first = lab.run(&["train", "tiny.toml", "--data=photos", "--out=one"]).stderr;
     assert!(first.contains("50 patches of 8x8x3"), "{first}");
     // Out of the cache the second time.
@@ -173,7 +163,7 @@ fn arrays_and_what_is_in_the_binary_are_of_the_networks_size() {
 
 #[test]
 fn a_network_for_one_size_resizes_unless_tiles_are_asked_for() {
-    let lab = Lab::new();
+    let lab = Lab::prepared();
     let words = ["train", "lfw-linear", "--data=photos", "--set=data.channels=1", "--set=data.height=8"];
     let decoder = "--set=model.decoder=[{layer=\"dense\",units=64},{layer=\"reshape\",shape=[8,8,1]}]";
     let more = ["--set=data.width=8", decoder, "--code=4", "--out=run", "--epochs=1", "--no-pca"];
