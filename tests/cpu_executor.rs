@@ -6,18 +6,23 @@ use degrain::model::Preset;
 use degrain::session::{ProgramId, Session};
 use degrain::train::synthetic_step;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::cell::Cell;
 
-/// The system's allocator, which counts what it is asked for.
+/// The system's allocator, which counts what each thread asks it for: threads that begin or end beside a test ask as well.
 struct Counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
 
 // SAFETY: all calls go to the system's allocator as they come.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's.
         unsafe { System.alloc(layout) }
     }
@@ -28,7 +33,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -36,12 +41,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-/// Keeps one test's allocations out of another's count.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 /// A training step with a batch that no tile divides.
 fn prepare(preset: &str) -> (Session, ProgramId, Vec<String>) {
@@ -61,14 +60,14 @@ const PRESETS: [&str; 6] = ["lfw-conv", "mnist-dae", "quickdraw-simple", "quickd
 
 #[test]
 fn a_replayed_step_allocates_nothing() {
-    let _alone = alone();
     for preset in PRESETS {
         let allocations = with_threads(1, || {
             let (mut session, program, _) = prepare(preset);
             session.run(program, 3).unwrap();
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = ALLOCATIONS.get();
+            assert!(before > 0, "what this thread allocates is not counted");
             session.run(program, 5).unwrap();
-            ALLOCATIONS.load(Ordering::Relaxed) - before
+            ALLOCATIONS.get() - before
         });
         assert_eq!(allocations, 0, "{preset}: allocations in five steps");
     }
@@ -76,7 +75,6 @@ fn a_replayed_step_allocates_nothing() {
 
 #[test]
 fn steps_give_the_same_bits_on_any_number_of_threads() {
-    let _alone = alone();
     for preset in PRESETS {
         let run = |threads: usize| {
             with_threads(threads, || {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{CpuCall, Op, Signature};
+use crate::op::SEVERAL;
 use crate::plan::{Plan, Storage};
 use crate::session::{Backend, Clock, PendingRead, ProgramId, Timeline};
 use crate::tensor::{Array, TensorType};
@@ -11,8 +12,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Inputs or outputs up to which an op's lists of them are on the stack, so that a step allocates nothing.
-const MOST: usize = 32;
+/// Inputs or outputs up to which an op's lists of them are on the stack, so that a step allocates nothing: of most ops, and of
+/// an optimiser with all its tensors.
+const FEW: usize = 16;
+const MANY: usize = 4 * SEVERAL + 3;
 
 /// Buffers and recorded plans in host memory.
 #[derive(Default)]
@@ -61,19 +64,26 @@ impl CpuProgram {
     }
 
     fn run_step(buffers: &mut [Vec<u32>], step: &CpuStep) {
-        if step.inputs.len().max(step.outputs.len()) <= MOST {
-            let mut taken: [Vec<u32>; MOST] = from_fn(|_| Vec::new());
-            let mut outputs: [&mut [u32]; MOST] = from_fn(|_| -> &mut [u32] { &mut [] });
-            step.take_outputs(buffers, &mut taken);
-            step.run(buffers, &mut taken, &mut [&[][..]; MOST], &mut outputs);
-            step.give_outputs(buffers, &mut taken);
-        } else {
-            let mut taken = vec![Vec::new(); step.outputs.len()];
-            let mut outputs: Vec<&mut [u32]> = taken.iter().map(|_| -> &mut [u32] { &mut [] }).collect();
-            step.take_outputs(buffers, &mut taken);
-            step.run(buffers, &mut taken, &mut vec![&[][..]; step.inputs.len()], &mut outputs);
-            step.give_outputs(buffers, &mut taken);
+        match step.inputs.len().max(step.outputs.len()) {
+            0..=FEW => Self::run_on_stack::<FEW>(buffers, step),
+            0..=MANY => Self::run_on_stack::<MANY>(buffers, step),
+            _ => {
+                let mut taken = vec![Vec::new(); step.outputs.len()];
+                let mut outputs: Vec<&mut [u32]> = taken.iter().map(|_| -> &mut [u32] { &mut [] }).collect();
+                step.take_outputs(buffers, &mut taken);
+                step.run(buffers, &mut taken, &mut vec![&[][..]; step.inputs.len()], &mut outputs);
+                step.give_outputs(buffers, &mut taken);
+            }
         }
+    }
+
+    /// A step of at most `N` inputs and outputs, without an allocation.
+    fn run_on_stack<const N: usize>(buffers: &mut [Vec<u32>], step: &CpuStep) {
+        let mut taken: [Vec<u32>; N] = from_fn(|_| Vec::new());
+        let mut outputs: [&mut [u32]; N] = from_fn(|_| -> &mut [u32] { &mut [] });
+        step.take_outputs(buffers, &mut taken);
+        step.run(buffers, &mut taken, &mut [&[][..]; N], &mut outputs);
+        step.give_outputs(buffers, &mut taken);
     }
 
     /// Runs `work` on a thread of the pool, where kernels that share their work with other threads need not wait for one
