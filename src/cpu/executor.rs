@@ -64,16 +64,17 @@ impl CpuProgram {
     }
 
     fn run_step(buffers: &mut [Vec<u32>], step: &CpuStep) {
-        match step.inputs.len().max(step.outputs.len()) {
-            0..=FEW => Self::run_on_stack::<FEW>(buffers, step),
-            0..=MANY => Self::run_on_stack::<MANY>(buffers, step),
-            _ => {
-                let mut taken = vec![Vec::new(); step.outputs.len()];
-                let mut outputs: Vec<&mut [u32]> = taken.iter().map(|_| -> &mut [u32] { &mut [] }).collect();
-                step.take_outputs(buffers, &mut taken);
-                step.run(buffers, &mut taken, &mut vec![&[][..]; step.inputs.len()], &mut outputs);
-                step.give_outputs(buffers, &mut taken);
-            }
+        let longer = step.inputs.len().max(step.outputs.len());
+        if longer <= FEW {
+            Self::run_on_stack::<FEW>(buffers, step);
+        } else if longer <= MANY {
+            Self::run_on_stack::<MANY>(buffers, step);
+        } else {
+            let mut taken = vec![Vec::new(); step.outputs.len()];
+            let mut outputs: Vec<&mut [u32]> = taken.iter().map(|_| -> &mut [u32] { &mut [] }).collect();
+            step.take_outputs(buffers, &mut taken);
+            step.run(buffers, &mut taken, &mut vec![&[][..]; step.inputs.len()], &mut outputs);
+            step.give_outputs(buffers, &mut taken);
         }
     }
 
