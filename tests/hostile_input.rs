@@ -2,10 +2,14 @@
 //!
 //! Good files of every kind are damaged at random: bits and bytes changed, ends cut off, pieces doubled, moved and taken from
 //! files of other kinds, numbers replaced by absurd ones, before and after compression. `DEGRAIN_FUZZ=N` tries N damaged files
-//! of each kind in place of a few.
+//! of each kind in place of a few. A build that counts branches damages further what took new ones.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "hostile_input/coverage.rs"]
+mod coverage;
+
+use coverage::Seen;
 use degrain::data::{self, CacheMode, Target};
 use degrain::latent::Codes;
 use degrain::model::Preset;
@@ -28,6 +32,9 @@ const MOST_BYTES: usize = 2 << 30;
 const MOST_PLAIN_BYTES: usize = 64 << 20;
 /// Longest time for one file. Machines that run tests are busy.
 const LONGEST: Duration = Duration::from_secs(20);
+
+/// Longest file that is damaged further, in bytes.
+const LONGEST_SEED: usize = 1 << 20;
 
 /// Counts what is allocated by all threads.
 struct Counting;
@@ -330,21 +337,36 @@ fn damaged_files_of_every_kind_end_in_one_line() {
         let mut rng = ChaCha12Rng::seed_from_u64(number as u64);
         let path = folder.path().join(format!("{number}")).join(kind.file);
         fs::create_dir(path.parent().unwrap()).unwrap();
+        let mut seen = Seen::nothing();
         for seed in &kind.seeds {
             fs::write(&path, (kind.wrap)(seed.clone())).unwrap();
+            seen.begin();
             (kind.read)(&path).unwrap_or_else(|error| panic!("{}: a good file: {error}", kind.name));
+            seen.is_new();
         }
+        let mut corpus = kind.seeds.clone();
         for attempt_number in 0..tries {
-            let mut bytes = kind.seeds[rng.random_range(0..kind.seeds.len())].clone();
+            let mut bytes = corpus[rng.random_range(0..corpus.len())].clone();
             for _ in 0..rng.random_range(1..=4) {
                 damage(&mut bytes, &others, &mut rng);
             }
-            fs::write(&path, (kind.wrap)(bytes)).unwrap();
-            if let Err(fault) = attempt(kind, &path) {
+            fs::write(&path, (kind.wrap)(bytes.clone())).unwrap();
+            seen.begin();
+            let result = attempt(kind, &path);
+            if seen.is_new() && bytes.len() <= LONGEST_SEED {
+                corpus.push(bytes);
+            }
+            if let Err(fault) = result {
                 let kept = keep(&path, kind, attempt_number);
                 failures.push(format!("{} file {attempt_number}: {fault} (kept as {})", kind.name, kept.display()));
             }
         }
+        eprintln!(
+            "{}: {tries} damaged files, of {} good and {} that took new branches",
+            kind.name,
+            kind.seeds.len(),
+            corpus.len() - kind.seeds.len()
+        );
     }
     assert!(failures.is_empty(), "{} faults:\n{}", failures.len(), failures.join("\n"));
 }
