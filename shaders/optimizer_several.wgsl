@@ -1,5 +1,5 @@
 // The updates of some tensors by an optimiser with two moments, in one launch: each of them has its workgroups, as in
-// optimizer.wgsl, one tensor after the other. Joined with the same files.
+// optimizer.wgsl, one tensor after the other. Joined with the same files, and with tensor_share.wgsl behind this one.
 const TENSORS: u32 = 1u;
 
 struct Parameters {
@@ -55,23 +55,11 @@ fn store(tensor: u32, i: u32, updated: Element) {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    // The tensor that this workgroup belongs to, and its number among the tensor's workgroups.
-    var elements = array<u32, TENSORS>(
-        // repeat TENSORS
-        parameters.elements_0,
-        // end
-    );
-    var tensor = 0u;
-    var number = group.y * groups.x + group.x;
-    while (tensor < TENSORS && number >= (elements[tensor] + 511u) / 512u) {
-        number -= (elements[tensor] + 511u) / 512u;
-        tensor += 1u;
-    }
-    if (tensor == TENSORS) { return; }
+    let own = share(group.y * groups.x + group.x);
     let correction = vec2<f32>(bias_correction(parameters.log_beta1), bias_correction(parameters.log_beta2));
     for (var k = 0u; k < 8u; k++) {
-        let i = number * 512u + k * 64u + lane;
-        if (i >= elements[tensor]) { return; }
-        store(tensor, i, update(load(tensor, i), correction));
+        let i = own.first + k * 64u + lane;
+        if (i >= own.elements) { return; }
+        store(own.tensor, i, update(load(own.tensor, i), correction));
     }
 }

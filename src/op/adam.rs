@@ -104,6 +104,7 @@ impl Rule for Adam {
         let files = &[
             include_str!("../../shaders/bias_correction.wgsl"),
             include_str!("../../shaders/optimizer_several.wgsl"),
+            several::SHARE,
             include_str!("../../shaders/adam.wgsl"),
         ];
         Shader { name: "adam_several", files }

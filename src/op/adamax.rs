@@ -103,6 +103,7 @@ impl Rule for Adamax {
         let files = &[
             include_str!("../../shaders/bias_correction.wgsl"),
             include_str!("../../shaders/optimizer_several.wgsl"),
+            several::SHARE,
             include_str!("../../shaders/adamax.wgsl"),
         ];
         Shader { name: "adamax_several", files }

@@ -2,7 +2,7 @@
 
 use super::adam::BIAS_CORRECTION;
 use super::conv2d::reals;
-use super::several::Rule;
+use super::several::{Rule, per_launch};
 use super::{Adam, AdamConvention, Adamax, AdamaxConvention, Case, Draw, Nadam, Several, Tick, Values, WeightBiasGrad};
 use crate::error::{Error, Result};
 use crate::graph::{Op, Signature};
@@ -241,12 +241,7 @@ impl DenseUpdate {
         let one = Signature { inputs: &of_rule, outputs: &signature.outputs[..3] };
         // Constants and parameters are those of the rule's own kernel.
         let alone = self.rule.op().variants(&one, target).into_iter().next()?.launches.into_iter().next()?;
-        let fit = (target.max_storage_buffers as usize).saturating_sub(SHARED) / (2 + OUTPUTS);
-        if fit == 0 {
-            return None;
-        }
-        // As even as can be, for fewer kernels.
-        let most = self.layers.div_ceil(self.layers.div_ceil(fit));
+        let most = per_launch(target, self.layers, 2 + OUTPUTS, SHARED)?;
         let shared = self.layers * INPUTS;
         let shared = [shared, shared + 1, signature.inputs.len() - 1].map(Binding::Input);
         let group = |(group, extents): (usize, &[[usize; 2]])| {

@@ -160,6 +160,7 @@ impl Rule for Nadam {
         let files = &[
             include_str!("../../shaders/bias_correction.wgsl"),
             include_str!("../../shaders/optimizer_several.wgsl"),
+            several::SHARE,
             include_str!("../../shaders/nadam.wgsl"),
         ];
         Shader { name: "nadam_several", files }

@@ -122,6 +122,7 @@ impl Rule for RmsProp {
     fn kernel(&self) -> Shader {
         let files = &[
             include_str!("../../shaders/optimizer_one_moment_several.wgsl"),
+            several::SHARE,
             include_str!("../../shaders/rmsprop.wgsl"),
         ];
         Shader { name: "rmsprop_several", files }

@@ -13,6 +13,16 @@ pub const SEVERAL: usize = 32;
 /// Elements that one workgroup of an optimiser's kernel takes.
 pub(super) const GROUP_ELEMENTS: usize = 512;
 
+/// What the kernels for several tensors share, joined behind the file that declares them.
+pub(super) const SHARE: &str = include_str!("../../shaders/tensor_share.wgsl");
+
+/// Of items that bind `own` storage buffers each, beside `shared` ones, how many a launch takes: launches are as few as the
+/// target's buffers allow, and as even as can be, for fewer kernels. None where not even one item fits.
+pub(super) fn per_launch(target: &Target, items: usize, own: usize, shared: usize) -> Option<usize> {
+    let fit = (target.max_storage_buffers as usize).saturating_sub(shared) / own.max(1);
+    (fit > 0).then(|| items.div_ceil(items.div_ceil(fit)))
+}
+
 /// An optimiser's op on one tensor. Its inputs are the parameter, the gradient, the moments, then what all tensors share;
 /// its outputs parameter and moments, in place. Its kernel binds gradient, parameter, moments, then what is shared.
 pub trait Rule: Op + Copy + 'static {
@@ -123,13 +133,10 @@ impl<R: Rule> Several<R> {
         let first = launches.first()?;
         let is_own = |binding: &Binding| !matches!(binding, Binding::Input(i) if *i >= parts.own);
         let (own, shared): (Vec<Binding>, Vec<Binding>) = first.bindings.iter().partition(|binding| is_own(binding));
-        let fit = (target.max_storage_buffers as usize).saturating_sub(shared.len()) / own.len().max(1);
-        if fit < 2.min(self.tensors) {
+        let most = per_launch(target, self.tensors, own.len(), shared.len())?;
+        if most < 2.min(self.tensors) {
             return None;
         }
-        let launches = self.tensors.div_ceil(fit);
-        // As even as can be, for fewer kernels.
-        let most = self.tensors.div_ceil(launches);
         let group = |(group, elements): (usize, &[usize])| {
             let tensors = group * most..group * most + elements.len();
             let own = |k: usize| own.iter().map(move |&binding| parts.binding(binding, k));

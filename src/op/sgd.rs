@@ -145,10 +145,14 @@ impl Rule for Sgd {
 
     fn kernel(&self) -> Shader {
         if !self.has_momentum() {
-            return Shader { name: "sgd_several", files: &[include_str!("../../shaders/sgd_several.wgsl")] };
+            return Shader {
+                name: "sgd_several",
+                files: &[include_str!("../../shaders/sgd_several.wgsl"), several::SHARE],
+            };
         }
         let files = &[
             include_str!("../../shaders/optimizer_one_moment_several.wgsl"),
+            several::SHARE,
             include_str!("../../shaders/sgd_momentum.wgsl"),
         ];
         Shader { name: "sgd_momentum_several", files }

@@ -328,12 +328,10 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "optimizer_one_moment_several",
         &[
             index("gradient_0[i], moment_0[i]", "moment_0[i], gradient_0[i]"),
-            index("number -= (elements[tensor]", "number -= (elements[0u]"),
             index("moment_0[i] = updated.moment", "moment_0[i] = updated.gradient"),
-            index("number * 512u + k * 64u", "number * 512u + k * 32u"),
-            boundary("i >= elements[tensor]", "i > elements[tensor]"),
-            boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
-            arithmetic("number -= (elements[tensor] + 511u)", "number -= (elements[tensor] + 512u)"),
+            index("own.first + k * 64u", "own.first + k * 32u"),
+            boundary("i >= own.elements", "i > own.elements"),
+            arithmetic("own.first + k", "own.first - k"),
         ],
     ),
     of(
@@ -341,12 +339,10 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         &[
             index("first_moment_0[i], second_moment_0[i]", "second_moment_0[i], first_moment_0[i]"),
             index("second_moment_0[i] = updated.second", "second_moment_0[i] = updated.first"),
-            index("number -= (elements[tensor]", "number -= (elements[0u]"),
             index("bias_correction(parameters.log_beta2)", "bias_correction(parameters.log_beta1)"),
-            index("number * 512u + k * 64u", "number * 512u + k * 32u"),
-            boundary("i >= elements[tensor]", "i > elements[tensor]"),
-            boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
-            arithmetic("number -= (elements[tensor] + 511u)", "number -= (elements[tensor] + 512u)"),
+            index("own.first + k * 64u", "own.first + k * 32u"),
+            boundary("i >= own.elements", "i > own.elements"),
+            arithmetic("own.first + k", "own.first - k"),
         ],
     ),
     of_without(
@@ -403,11 +399,21 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         "sgd_several",
         &[
             index("* gradient_0[i]", "* gradient_0[0u]"),
-            index("number -= (elements[tensor]", "number -= (elements[0u]"),
-            index("number * 512u + k * 64u", "number * 512u + k * 32u"),
-            boundary("i < elements[tensor]", "i <= elements[tensor]"),
-            boundary("number >= (elements[tensor] + 511u)", "number > (elements[tensor] + 511u)"),
+            index("own.first + k * 64u", "own.first + k * 32u"),
+            boundary("i < own.elements", "i <= own.elements"),
             arithmetic("parameter_0[i] -=", "parameter_0[i] +="),
+        ],
+    ),
+    of(
+        "tensor_share",
+        &[
+            index("let groups = (elements[tensor]", "let groups = (elements[0u]"),
+            index("Share(tensor, left * 512u", "Share(0u, left * 512u"),
+            index("left * 512u, elements[tensor])", "left * 512u, elements[0u])"),
+            boundary("elements[tensor] + 511u", "elements[tensor] + 512u"),
+            boundary("left < groups", "left <= groups"),
+            arithmetic("left -= groups", "left += groups"),
+            arithmetic("left * 512u", "left * 256u"),
         ],
     ),
     of(
