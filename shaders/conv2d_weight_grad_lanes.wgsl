@@ -3,20 +3,12 @@
 // lanes_ragged.wgsl, whose w is dy here. A dense layer is the case of one tap and pictures of one pixel.
 //
 // As in conv_lanes.wgsl the eight invocations of a subgroup share what they load: rows of dw are (tap, four input
-// channels), each invocation loads x for two of the subgroup's 16 rows and hands it round, and dy for its own four
-// output channels (eight where WIDE). Tile of a subgroup: 64 rows x 32 (64) channels, four positions at a time; 64 (128)
-// vec4 sums per invocation. A workgroup is one subgroup. No barriers, no workgroup memory. Assumes subgroups of 8 and
-// output channels in fours.
+// channels), each invocation loads x for one of the subgroup's eight rows and hands it round, and dy for its own four
+// output channels. Tile of a subgroup: 32 rows x 32 channels, four positions at a time; 32 vec4 sums per invocation. A
+// workgroup is one subgroup. No barriers, no workgroup memory. Assumes subgroups of 8 and output channels in fours.
 //
-// Nominal GFLOP/s at batch 64, two Zen 3 cores, Mesa 22.3 (LLVM 15, AVX2), in CPU time: 16x16x32->64 20, 8x8x64->128 21,
-// 4x4x128->256 21, stride 2 18 to 22, three input channels 7. Rejected: one tap, channel and four outputs per invocation
-// 0.5; 32 output channels instead of 64: 15 to 18.
-// Whether a lane has two quads of output channels, 32 channels apart, or one.
-const WIDE: bool = false;
-
-// Where BIASED, each run has one more row: the sums of dy itself, the gradient of the bias.
-const BIASED: bool = false;
-
+// Tiles of 64 x 64 compile for 2 s on two Zen 3 cores (Mesa 22.3, LLVM 15, AVX2).
+// Rejected: one tap, channel and four outputs per invocation 0.5 GFLOP/s.
 struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
@@ -86,91 +78,42 @@ fn store(s: mat4x4<f32>, row: u32, quad: u32, run: u32) {
     if (tap >= taps || quad >= p.out_c / 4u) { return; }
     let channel = row % quads * 4u;
     let step = p.out_c / 4u;
-    let at = (run * (taps * p.in_c + select(0u, 1u, BIASED)) + tap * p.in_c + channel) * step + quad;
+    let at = (run * taps * p.in_c + tap * p.in_c + channel) * step + quad;
     dw[at] = s[0];
     if (channel + 1u < p.in_c) { dw[at + step] = s[1]; }
     if (channel + 2u < p.in_c) { dw[at + 2u * step] = s[2]; }
     if (channel + 3u < p.in_c) { dw[at + 3u * step] = s[3]; }
 }
 
-// Of the positions that there are, from this one on: the last one is loaded again for those past the end.
-fn total(g: Four, at: Position, end: u32) -> vec4<f32> {
-    var sum = g.a;
-    if (at.index + 1u < end) { sum += g.b; }
-    if (at.index + 2u < end) { sum += g.c; }
-    if (at.index + 3u < end) { sum += g.d; }
-    return sum;
-}
-
-fn store_bias(bias: vec4<f32>, quad: u32, run: u32) {
-    let step = p.out_c / 4u;
-    if (quad < step) { dw[((run + 1u) * (p.kernel_h * p.kernel_w * p.in_c + 1u) - 1u) * step + quad] = bias; }
-}
-
-fn store_rows(s: Rows, row: u32, quad: u32, run: u32) {
-    store(s.a, row, quad, run);
-    store(s.b, row + 1u, quad, run);
-    store(s.c, row + 2u, quad, run);
-    store(s.d, row + 3u, quad, run);
-    store(s.e, row + 4u, quad, run);
-    store(s.f, row + 5u, quad, run);
-    store(s.g, row + 6u, quad, run);
-    store(s.h, row + 7u, quad, run);
-}
-
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     var i = group.y * groups.x + group.x;
-    let width = select(8u, 16u, WIDE);
-    let tiles = (p.out_c + width * 4u - 1u) / (width * 4u);
-    let quad = (i % tiles) * width + lane;
+    let tiles = (p.out_c + 31u) / 32u;
+    let quad = (i % tiles) * 8u + lane;
     i /= tiles;
-    let blocks = ((p.in_c + 3u) / 4u * p.kernel_h * p.kernel_w + 15u) / 16u;
-    let first = (i % blocks) * 16u;
+    let blocks = ((p.in_c + 3u) / 4u * p.kernel_h * p.kernel_w + 7u) / 8u;
+    let first = (i % blocks) * 8u;
     let run = i / blocks;
     let here = source(first + lane);
-    let there = source(first + 8u + lane);
     let q = min(quad, p.out_c / 4u - 1u);
-    let q2 = min(quad + 8u, p.out_c / 4u - 1u);
     let start = run * p.run_rows;
     let end = select(start, min(start + p.run_rows, p.batch * p.out_h * p.out_w), run < p.runs);
     var at = Position(start / (p.out_w * p.out_h), (start / p.out_w) % p.out_h, start % p.out_w, start);
     var s = Rows();
-    var r = Rows();
-    var s2 = Rows();
-    var r2 = Rows();
-    var bias = vec4<f32>(0.0);
-    var bias2 = vec4<f32>(0.0);
     for (var k = start; k < end; k += 4u) {
         let b = next(at);
         let c = next(b);
         let d = next(c);
         let g = Four(gradient(at, end, q), gradient(b, end, q), gradient(c, end, q), gradient(d, end, q));
         let u = Four(fetch(here, at, end), fetch(here, b, end), fetch(here, c, end), fetch(here, d, end));
-        let v = Four(fetch(there, at, end), fetch(there, b, end), fetch(there, c, end), fetch(there, d, end));
-        if (BIASED && first == 0u) { bias += total(g, at, end); }
         s = add(s, g, u);
-        r = add(r, g, v);
-        if (WIDE) {
-            let g2 = Four(gradient(at, end, q2), gradient(b, end, q2), gradient(c, end, q2), gradient(d, end, q2));
-            if (BIASED && first == 0u) { bias2 += total(g2, at, end); }
-            s2 = add(s2, g2, u);
-            r2 = add(r2, g2, v);
-        }
         at = next(d);
     }
     if (run >= p.runs) { return; }
-    if (BIASED && first == 0u) {
-        store_bias(bias, quad, run);
-        if (WIDE) { store_bias(bias2, quad + 8u, run); }
-    }
-    var row = first;
-    for (var k = 0u; k < 2u; k++) {
-        store_rows(s, row, quad, run);
-        if (WIDE) { store_rows(s2, row, quad + 8u, run); }
-        s = r;
-        s2 = r2;
-        row += 8u;
+    // In a loop, so that the stores are compiled once.
+    for (var k = 0u; k < 8u; k++) {
+        store(s.a, first + k, quad, run);
+        s.a = s.b; s.b = s.c; s.c = s.d; s.d = s.e; s.e = s.f; s.f = s.g; s.g = s.h;
     }
 }

@@ -2,7 +2,6 @@
 // output positions of one phase, columns output channels, the inner extent (tap, ci). NHWC, any window (dilation 1 where
 // TRANSPOSED), any number of channels; also dense layers, as pictures of one pixel. Joined with activation.wgsl,
 // conv_positions.wgsl and what matrix_product.wgsl names. Neighbouring lanes load neighbouring numbers of x and of w.
-const BIAS: bool = true;
 // Where SLOPED, y = sum * activation_slope(z) instead, z what the activation gave at the same places, bound as the bias.
 const SLOPED: bool = false;
 
@@ -77,7 +76,7 @@ fn finish(tile: Tile, row: u32, column: u32, sum: f32) {
     let channel = tile.channel0 + column;
     if (pixel != NONE && channel < p.out_c) {
         var z = sum;
-        if (BIAS) { z += bias[channel]; }
+        if (p.biased == 1u) { z += bias[channel]; }
         let at = pixel * p.out_c + channel;
         if (SLOPED) { y[at] = z * activation_slope(bias[at]); } else { y[at] = activate(z); }
     }

@@ -10,6 +10,7 @@ struct Parameters {
     batch: u32, in_h: u32, in_w: u32, in_c: u32, out_h: u32, out_w: u32, out_c: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     dilation_h: u32, dilation_w: u32, padding_h: u32, padding_w: u32,
+    biased: u32, // whether there is a bias: 1 or 0
 }
 @group(0) @binding(0) var<uniform> p: Parameters;
 

@@ -1,7 +1,6 @@
 // What becomes of the sums of a convolution or a dense layer: y = activate(sum + bias), or, where SLOPED, y = sum *
 // activation_slope(z), z the values at the same places of what the activation gave (bound in the place of the bias).
 // Joined with activation.wgsl and conv_positions.wgsl, whose places and parameters it takes.
-const BIAS: bool = true;
 const SLOPED: bool = false;
 
 @group(0) @binding(3) var<storage, read> bias: array<f32>;

@@ -1,7 +1,6 @@
 // What becomes of the sums of a convolution that a 2x2 max-pooling of stride 2 follows: four positions that follow one
 // another are one window (conv_positions.wgsl with POOLED). y = the largest activate(sum + bias) of the window, argmax its
 // place h * W + w; the first in row-major order wins. Joined with activation.wgsl and conv_positions.wgsl.
-const BIAS: bool = true;
 
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;

@@ -79,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let pixels = vec4<u32>(pa.pixel, pb.pixel, pc.pixel, pd.pixel);
     let channel = channel0 + (lane % 16u) * 4u;
     var offsets = vec4<f32>(0.0);
-    if (BIAS) {
+    if (p.biased == 1u) {
         let channels = min(vec4<u32>(channel, channel + 1u, channel + 2u, channel + 3u), vec4<u32>(p.out_c - 1u));
         offsets = vec4<f32>(bias[channels.x], bias[channels.y], bias[channels.z], bias[channels.w]);
     }

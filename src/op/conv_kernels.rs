@@ -62,15 +62,14 @@ impl Product {
 
     /// A launch of `shader` over the input, the kernel, the bias and the output.
     fn launch(&self, shader: Shader, workgroups: [u32; 3]) -> Launch {
-        let mut constants = self.activation.constants().to_vec();
-        constants.push(("BIAS", Constant::Bool(self.biased)));
         // Without a bias the kernel is bound in its place and never read as one.
         let offsets = Binding::Input(if self.biased { 2 } else { 1 });
         let mut bindings = vec![Binding::Input(0), Binding::Input(1), offsets, Binding::Output(0)];
         if self.pooled {
             bindings.push(Binding::Output(1));
         }
-        Launch { shader, constants, parameters: sizes(self.x, self.y, self.window), bindings, workgroups }
+        let (constants, parameters) = (self.activation.constants().to_vec(), sizes(self.x, self.y, self.window));
+        Launch { shader, constants, parameters, bindings, workgroups }
     }
 
     /// As [`Product::launch`], for shaders that go by phase.
@@ -78,6 +77,8 @@ impl Product {
         let mut launch = self.launch(shader, workgroups);
         launch.constants.push(("TRANSPOSED", Constant::Bool(self.transposed)));
         launch.constants.push(("POOLED", Constant::Bool(self.pooled)));
+        // A kernel less to compile than with a constant.
+        launch.parameters.push(("biased", u32::from(self.biased).into()));
         launch
     }
 }
@@ -139,7 +140,9 @@ fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> 
     let y = product.y;
     let workgroups = linear_grid(y[0] * y[1] * y[2] * y[3].div_ceil(4), 64);
     let estimate_us = product.flops() / if target.is_software() { 0.5e3 } else { 200e3 };
-    let direct = Variant::single("direct", estimate_us, product.launch(direct, workgroups));
+    let mut launch = product.launch(direct, workgroups);
+    launch.constants.push(("BIAS", Constant::Bool(product.biased)));
+    let direct = Variant::single("direct", estimate_us, launch);
     [Some(direct), lanes::product(product, target), tiled::product(product, target)].into_iter().flatten().collect()
 }
 

@@ -22,6 +22,16 @@ pub(super) fn split_rows(rows: usize) -> (usize, usize) {
     (rows.div_ceil(run_rows).max(1), run_rows)
 }
 
+/// Turns launches of the plain kernel, each of `runs` runs, into those of the kernel for columns in fours, which software
+/// drivers run in half the time.
+pub(super) fn in_quads(launches: &mut [Launch], columns: usize, runs: &[usize]) {
+    const FILES: &[&str] = &[conv_kernels::PAIRS, include_str!("../../shaders/sum_rows_quads.wgsl")];
+    for (launch, runs) in launches.iter_mut().zip(runs) {
+        launch.shader = Shader { name: "sum_rows_quads", files: FILES };
+        launch.workgroups = linear_grid(runs * columns / 4, 64);
+    }
+}
+
 impl Op for SumRows {
     fn name(&self) -> &'static str {
         "sum_rows"
@@ -82,12 +92,8 @@ impl Op for SumRows {
         if !conv_kernels::reads_pairs(target) || !columns.is_multiple_of(4) {
             return vec![plain];
         }
-        const QUADS: &[&str] = &[conv_kernels::PAIRS, include_str!("../../shaders/sum_rows_quads.wgsl")];
         let mut quads = Variant { name: "quads", estimate_us: 1.0, ..plain.clone() };
-        for (launch, runs) in quads.launches.iter_mut().zip([runs, 1]) {
-            launch.shader = Shader { name: "sum_rows_quads", files: QUADS };
-            launch.workgroups = linear_grid(runs * columns / 4, 64);
-        }
+        in_quads(&mut quads.launches, columns, &[runs, 1]);
         vec![plain, quads]
     }
 

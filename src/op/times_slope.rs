@@ -97,7 +97,7 @@ impl Op for TimesSlope {
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         let mut variants = self.product.op().variants(&self.of_product(signature), target);
         // Others round its operands.
-        let of_product = |launch: &&mut Launch| launch.constants.iter().any(|(name, _)| *name == "BIAS");
+        let of_product = |launch: &&mut Launch| launch.constants.iter().any(|(name, _)| *name == "ACTIVATION");
         for launch in variants.iter_mut().flat_map(|variant| &mut variant.launches).filter(of_product) {
             launch.constants.retain(|(name, _)| !matches!(*name, "ACTIVATION" | "COEFFICIENT"));
             launch.constants.extend(self.kind.constants());
