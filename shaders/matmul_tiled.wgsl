@@ -7,7 +7,8 @@ const SLOPED: bool = false;
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 
-struct Parameters { rows: u32, inner: u32, columns: u32 }
+// Where there are several matrices, those of a follow one another in its buffer, and so do those of b and of y.
+struct Parameters { rows: u32, inner: u32, columns: u32, matrices: u32 }
 @group(0) @binding(0) var<uniform> p: Parameters;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
@@ -18,21 +19,26 @@ struct Parameters { rows: u32, inner: u32, columns: u32 }
 var<workgroup> tile_a: array<vec4<f32>, 256>;
 var<workgroup> tile_b: array<vec4<f32>, 256>;
 
-fn load_a(row: u32, k: u32) -> f32 {
+fn load_a(matrix: u32, row: u32, k: u32) -> f32 {
     if (row >= p.rows || k >= p.inner) { return 0.0; }
-    return a[select(row * p.inner + k, k * p.rows + row, TRANSPOSE_A)];
+    return a[matrix * p.rows * p.inner + select(row * p.inner + k, k * p.rows + row, TRANSPOSE_A)];
 }
 
-fn load_b(k: u32, column: u32) -> f32 {
+fn load_b(matrix: u32, k: u32, column: u32) -> f32 {
     if (column >= p.columns || k >= p.inner) { return 0.0; }
-    return b[select(k * p.columns + column, column * p.inner + k, TRANSPOSE_B)];
+    return b[matrix * p.inner * p.columns + select(k * p.columns + column, column * p.inner + k, TRANSPOSE_B)];
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let tile = group.y * groups.x + group.x;
+    var tile = group.y * groups.x + group.x;
     let tiles = (p.columns + 63u) / 64u;
+    let all = (p.rows + 63u) / 64u * tiles;
+    let matrix = tile / all;
+    // A whole workgroup.
+    if (matrix >= p.matrices) { return; }
+    tile -= matrix * all;
     let row0 = (tile / tiles) * 64u;
     let column0 = (tile % tiles) * 64u;
     // Which quad this invocation stages: neighbours in memory go to neighbouring lanes.
@@ -50,11 +56,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let ra = row0 + quad_a * 4u;
         let ka = k0 + k_a;
         tile_a[k_a * 16u + quad_a] =
-            vec4<f32>(load_a(ra, ka), load_a(ra + 1u, ka), load_a(ra + 2u, ka), load_a(ra + 3u, ka));
+            vec4<f32>(load_a(matrix, ra, ka), load_a(matrix, ra + 1u, ka), load_a(matrix, ra + 2u, ka), load_a(matrix, ra + 3u, ka));
         let cb = column0 + quad_b * 4u;
         let kb = k0 + k_b;
         tile_b[k_b * 16u + quad_b] =
-            vec4<f32>(load_b(kb, cb), load_b(kb, cb + 1u), load_b(kb, cb + 2u), load_b(kb, cb + 3u));
+            vec4<f32>(load_b(matrix, kb, cb), load_b(matrix, kb, cb + 1u), load_b(matrix, kb, cb + 2u), load_b(matrix, kb, cb + 3u));
         workgroupBarrier();
         for (var k = 0u; k < 16u; k++) {
             let u = tile_a[k * 16u + lane / 16u];
@@ -74,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             if (i < p.rows && j < p.columns) {
                 var z = sums[r][c];
                 if (BIAS) { z += bias[j]; }
-                let at = i * p.columns + j;
+                let at = (matrix * p.rows + i) * p.columns + j;
                 if (SLOPED) { y[at] = z * activation_slope(bias[at]); } else { y[at] = activate(z); }
             }
         }

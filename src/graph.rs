@@ -118,9 +118,15 @@ pub trait Op: std::any::Any + Debug + Send + Sync {
         outputs
     }
 
-    /// As [`Op::magnitude`], for the kernel of the CPU executor, where that one adds up other terms than the definition's.
-    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+    /// As [`Op::magnitude`], for sums by minimal filtering ([`Products::Filtered`](crate::kernel::Products::Filtered)), which
+    /// adds up other terms than the definition's.
+    fn filtered_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
         self.magnitude(signature, inputs)
+    }
+
+    /// Whether [`Op::compute`] makes its sums by minimal filtering.
+    fn computes_filtered(&self, _signature: &Signature<'_>) -> bool {
+        false
     }
 
     /// This op with `next` applied to its output, as one op, if there is such a kernel.

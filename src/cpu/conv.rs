@@ -8,7 +8,7 @@ mod sweep;
 mod weight_grad;
 mod winograd;
 
-pub(crate) use filtered_terms::filtered_terms;
+pub(crate) use filtered_terms::{computes_filtered, filtered_terms};
 pub(crate) use sweep::{Sweep, Weights};
 pub(crate) use weight_grad::WeightGrad;
 

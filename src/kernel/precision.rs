@@ -44,6 +44,9 @@ pub enum Products {
     /// Of operands in `f32`.
     #[default]
     F32,
+    /// Of operands in `f32`, by minimal filtering (Winograd's F(2x2, 3x3)): rounded as sums of its own terms are, which
+    /// [`Op::filtered_magnitude`](crate::graph::Op::filtered_magnitude) bounds.
+    Filtered,
     /// Of rounded operands, by the arithmetic of `f32`, in which their products are exact.
     F16,
     /// Of rounded operands, on matrix units.
@@ -54,7 +57,7 @@ impl Products {
     /// Numbers of the inputs that are rounded.
     pub fn rounded_inputs(self) -> &'static [usize] {
         match self {
-            Self::F32 => &[],
+            Self::F32 | Self::Filtered => &[],
             Self::F16 | Self::MatrixUnits => &[0, 1],
         }
     }
@@ -77,6 +80,7 @@ impl fmt::Display for Products {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::Filtered => "f32 by minimal filtering",
             Self::F16 => "f16 by arithmetic",
             Self::MatrixUnits => "f16 on matrix units",
         })

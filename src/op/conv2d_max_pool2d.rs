@@ -79,8 +79,13 @@ impl Op for Conv2dMaxPool2d {
         self.pooled(signature, |convolution| self.conv.magnitude(convolution, inputs))
     }
 
-    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
-        self.pooled(signature, |convolution| self.conv.compute_magnitude(convolution, inputs))
+    fn filtered_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        self.pooled(signature, |convolution| self.conv.filtered_magnitude(convolution, inputs))
+    }
+
+    fn computes_filtered(&self, signature: &Signature<'_>) -> bool {
+        let between = self.between(signature.inputs);
+        between.is_ok_and(|y| self.conv.computes_filtered(&Signature { inputs: signature.inputs, outputs: &[y] }))
     }
 }
 

@@ -3,6 +3,7 @@
 mod lanes;
 mod matrix;
 mod tiled;
+mod winograd;
 
 use super::conv2d::extents;
 use super::half_products::in_precision;
@@ -121,9 +122,7 @@ pub(super) fn pooled(op: &Conv2dMaxPool2d, signature: &Signature<'_>, target: &T
         biased: signature.inputs.len() == 3,
         pooled: true,
     };
-    let single =
-        || [lanes::product(&product, target), tiled::product(&product, target)].into_iter().flatten().collect();
-    without_matrix_units(single, signature, target)
+    without_matrix_units(|| without_direct(&product, target), signature, target)
 }
 
 /// Kernels of [`ConvTranspose2d`].
@@ -136,6 +135,12 @@ pub(super) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, target
     in_precision(single, matrix::product(&product, target), signature, target)
 }
 
+/// The kernels that have every kind of convolution, pooled ones too.
+fn without_direct(product: &Product, target: &Target) -> Vec<Variant> {
+    let all = [lanes::product(product, target), tiled::product(product, target), winograd::product(product, target)];
+    all.into_iter().flatten().collect()
+}
+
 fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> {
     let y = product.y;
     let workgroups = linear_grid(y[0] * y[1] * y[2] * y[3].div_ceil(4), 64);
@@ -143,7 +148,7 @@ fn variants(product: &Product, direct: Shader, target: &Target) -> Vec<Variant> 
     let mut launch = product.launch(direct, workgroups);
     launch.constants.push(("BIAS", Constant::Bool(product.biased)));
     let direct = Variant::single("direct", estimate_us, launch);
-    [Some(direct), lanes::product(product, target), tiled::product(product, target)].into_iter().flatten().collect()
+    [vec![direct], without_direct(product, target)].concat()
 }
 
 /// Kernels of dense layers that are written for convolutions: for software drivers, and for matrix units.

@@ -3,7 +3,7 @@
 use super::conv2d::{check_inputs, extents, magnitude_before, reals, samples, taps};
 use super::window::{Padding, Window};
 use super::{Activate, Activation, Case, Conv2d, Conv2dWeightGrad, SumRows, Values, conv_kernels};
-use crate::cpu::conv::filtered_terms;
+use crate::cpu::conv::{computes_filtered, filtered_terms};
 use crate::error::Result;
 use crate::graph::{CpuCall, Graph, Node, Op, Signature};
 use crate::kernel::{Cost, Target, Tolerance, Variant};
@@ -129,12 +129,16 @@ impl Op for ConvTranspose2d {
         magnitude_before(self.activation, &Self { activation: Activation::Linear, ..*self }, signature, inputs)
     }
 
-    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+    fn filtered_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
         let mut magnitude = self.magnitude(signature, inputs);
         if let Some(terms) = filtered_terms(self.window, signature, inputs, true) {
             magnitude[0].f64_mut().iter_mut().zip(terms).for_each(|(sum, terms)| *sum = sum.max(terms));
         }
         magnitude
+    }
+
+    fn computes_filtered(&self, signature: &Signature<'_>) -> bool {
+        computes_filtered(self.window, signature, true)
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Arc<dyn Op>> {

@@ -61,11 +61,25 @@ fn direct(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &
     Variant::single("direct", products / if target.is_software() { 0.5e3 } else { 200e3 }, launch)
 }
 
+const TILED: Shader =
+    Shader { name: "matmul_tiled", files: &[activation::SNIPPET, include_str!("../../shaders/matmul_tiled.wgsl")] };
+
+/// A launch for several products of matrices a (m, k) and b (k, n), each kind one after the other in its buffer.
+pub(super) fn several(matrices: usize, [m, k, n]: [usize; 3], a: Binding, b: Binding, y: Binding) -> Launch {
+    Launch {
+        shader: TILED,
+        constants: vec![("BIAS", Constant::Bool(false))],
+        parameters: vec![("rows", m.into()), ("inner", k.into()), ("columns", n.into()), ("matrices", matrices.into())],
+        bindings: vec![a, b, b, y],
+        workgroups: linear_grid(matrices * m.div_ceil(64) * n.div_ceil(64), 1),
+    }
+}
+
 /// Tiles of 64x64 in workgroup memory, 4x4 per invocation.
 fn tiled(op: &Matmul, signature: &Signature<'_>, extents: [usize; 3], target: &Target) -> Variant {
-    let files = &[activation::SNIPPET, include_str!("../../shaders/matmul_tiled.wgsl")];
-    let mut launch = launch(op, signature, extents, Shader { name: "matmul_tiled", files });
+    let mut launch = launch(op, signature, extents, TILED);
     let [m, k, n] = extents;
+    launch.parameters.push(("matrices", 1u32.into()));
     launch.workgroups = linear_grid(m.div_ceil(64) * n.div_ceil(64), 1);
     // Small products leave most of a tile empty, and few workgroups leave most of a GPU idle.
     let products = (m.next_multiple_of(64) * k * n.next_multiple_of(64)) as f64;

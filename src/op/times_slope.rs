@@ -146,9 +146,13 @@ impl Op for TimesSlope {
         self.sloped(product, signature, inputs)
     }
 
-    fn compute_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
-        let product = self.product.op().compute_magnitude(&self.of_product(signature), &inputs[..2]);
+    fn filtered_magnitude(&self, signature: &Signature<'_>, inputs: &[&Array]) -> Vec<Array> {
+        let product = self.product.op().filtered_magnitude(&self.of_product(signature), &inputs[..2]);
         self.sloped(product, signature, inputs)
+    }
+
+    fn computes_filtered(&self, signature: &Signature<'_>) -> bool {
+        self.product.op().computes_filtered(&self.of_product(signature))
     }
 }
 

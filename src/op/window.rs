@@ -115,6 +115,11 @@ impl Window {
         self.kernel[axis].saturating_sub(1) * self.dilation[axis] + 1
     }
 
+    /// Whether minimal filtering, F(2x2, 3x3), applies to it.
+    pub(crate) fn suits_filtering(&self) -> bool {
+        (self.kernel, self.stride, self.dilation) == ([3; 2], [1; 2], [1; 2])
+    }
+
     /// Number of taps.
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]

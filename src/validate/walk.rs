@@ -335,10 +335,14 @@ impl Walker<'_> {
         let mut tolerances = step.op.tolerance(signature);
         tolerances.resize(outputs.len(), Tolerance::Exact);
         let sums = tolerances.iter().any(|t| matches!(t, Tolerance::Sum { .. }));
-        let magnitudes = match (sums, &step.variant) {
+        let filtered = match &step.variant {
+            Some(_) => products == Products::Filtered,
+            None => step.op.computes_filtered(signature),
+        };
+        let magnitudes = match (sums, filtered) {
             (false, _) => Vec::new(),
-            (true, Some(_)) => step.op.magnitude(signature, &inputs),
-            (true, None) => step.op.compute_magnitude(signature, &inputs),
+            (true, false) => step.op.magnitude(signature, &inputs),
+            (true, true) => step.op.filtered_magnitude(signature, &inputs),
         };
         let mut magnitudes: Vec<Option<Array>> = magnitudes.into_iter().map(Some).collect();
         magnitudes.resize(outputs.len(), None);

@@ -12,9 +12,14 @@ const KERNEL: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 const INPUT: [[f64; 4]; 4] = [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]];
 const OUTPUT: [[f64; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]];
 
+/// Whether a convolution, or a transposed one, is computed by minimal filtering on the CPU executor.
+pub(crate) fn computes_filtered(window: Window, signature: &Signature<'_>, transposed: bool) -> bool {
+    let (x, y) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
+    Winograd::new(Sweep::new(axes(window, x, y, transposed), [x[3], y[3]])).is_some()
+}
+
 /// For each output of a convolution, or a transposed one, the sum of the absolute values of all terms behind it where it is
-/// computed by minimal filtering: its formula with the absolute value of every factor. None where it is computed by the
-/// definition.
+/// computed by minimal filtering: its formula with the absolute value of every factor. None where that is not possible.
 pub(crate) fn filtered_terms(
     window: Window,
     signature: &Signature<'_>,
@@ -25,7 +30,9 @@ pub(crate) fn filtered_terms(
     let axes = axes(window, x_extents, y_extents, transposed);
     let channels = [x_extents[3], y_extents[3]];
     let (x, w) = (inputs[0].f64(), inputs[1].f64());
-    Winograd::new(Sweep::new(axes, channels))?;
+    if !window.suits_filtering() {
+        return None;
+    }
     let taps = axes.map(|axis: Axis| axis.taps(0).collect::<Vec<_>>());
     let weight = |tap: [usize; 2], i: usize, o: usize| {
         let at = tap[0] * axes[1].kernel() + tap[1];

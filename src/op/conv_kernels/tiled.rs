@@ -11,12 +11,12 @@ const LOAD: &str = include_str!("../../../shaders/conv_load.wgsl");
 const PRODUCT: &str = "conv_tiled";
 const WEIGHT_GRAD: &str = "conv2d_weight_grad_tiled";
 /// Rows and columns of a tile.
-const TILE: usize = 64;
+pub(super) const TILE: usize = 64;
 /// Workgroups that keep a large GPU busy.
 const BUSY_WORKGROUPS: usize = 256;
 
 /// Operations per microsecond on this kind of machine; a software driver spills every register at each barrier.
-fn flops_per_us(target: &Target) -> f64 {
+pub(super) fn flops_per_us(target: &Target) -> f64 {
     if target.is_software() { 0.3e3 } else { 2e6 }
 }
 
