@@ -24,7 +24,7 @@ pub use check::{Checked, Expected, WrongElement};
 pub use compare::{Change, ComparedLaunch};
 pub use contest::{Budget, Outcome, Stopped, Stopwatch, Turn, contest};
 pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, duration, rate, ratio};
-pub use launches::{Bound, LaunchProfile, Place};
+pub use launches::{Bound, Floor, LaunchProfile, Place};
 pub use lone::{KernelBench, KernelContest, LoneKernel, Options, Output};
 pub use statistics::{Ratio, Statistics};
 pub use step::{KernelChoice, StepOptions, StepProfile, TensorMemory, profile_case, profile_graph};

@@ -169,6 +169,15 @@ fn the_command_keeps_its_contract(device: &str) {
     let speed = json["images_per_second"].as_f64().unwrap() * json["step_us"].as_f64().unwrap() / 16e6;
     assert!((speed - 1.0).abs() < 1e-9, "{speed}");
     assert!(json["peaks"]["gflops"].as_f64().unwrap() > 0.0 && json["peaks"]["gbps"].as_f64().unwrap() > 0.0);
+    // Launches that take less than launching does are in none of their own times.
+    let at_peaks = |launch: &Value| launch["us"].as_f64().unwrap() * launch["fraction_of_peak"].as_f64().unwrap();
+    let bound = |launch: &&Value| launch["bound"] != "launch";
+    let wanted: f64 = json["launches"].as_array().unwrap().iter().filter(bound).map(at_peaks).sum();
+    let got = json["floor"]["compute_us"].as_f64().unwrap() + json["floor"]["memory_us"].as_f64().unwrap();
+    assert!(
+        (got - wanted).abs() <= 1e-6 * wanted && json["floor"]["launch_us"].as_f64().unwrap() >= 0.0,
+        "{got} {wanted}"
+    );
     for launch in json["launches"].as_array().unwrap() {
         for key in ["calls", "us", "gflops", "gbps", "fraction_of_peak"] {
             assert!(launch[key].is_number(), "{key}: {launch}");

@@ -220,6 +220,18 @@ impl Report {
             "peaks",
             format!("{:.1} GFLOP/s{half}, {:.1} GB/s, {:.2} us a launch", peaks.gflops, peaks.gbps, peaks.launch_us),
         ));
+        let floor = &profile.floor;
+        rows.push((
+            "floor",
+            format!(
+                "{} at these peaks (arithmetic {}, traffic {}, launching {}): the step takes {:.1} times that",
+                duration(floor.us()),
+                duration(floor.compute_us),
+                duration(floor.memory_us),
+                duration(floor.launch_us),
+                profile.step_us / floor.us()
+            ),
+        ));
         rows.push(("memory", format!("{:.1} MB on the device", profile.memory_bytes as f64 / 1e6)));
         if step.spread() > 0.05 {
             rows.push(("noise", "steps scatter by more than 5 %: other work runs on this machine".to_owned()));

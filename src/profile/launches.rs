@@ -70,6 +70,37 @@ pub struct LaunchProfile {
     pub fraction_of_peak: f64,
 }
 
+/// What a step would take if each of its launches ran at the peak that bounds it, in microseconds, by what that is.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Floor {
+    /// Launches bound by arithmetic.
+    pub compute_us: f64,
+    /// Launches bound by traffic, each tensor of an op counted once.
+    pub memory_us: f64,
+    /// Launches that take less than launching does.
+    pub launch_us: f64,
+}
+
+impl Floor {
+    /// Of these launches.
+    pub(super) fn of(launches: &[LaunchProfile], ceilings: &Ceilings) -> Self {
+        let mut floor = Self::default();
+        for launch in launches {
+            match launch.bound {
+                Bound::Compute => floor.compute_us += launch.flops / ceilings.gflops / 1e3,
+                Bound::Memory => floor.memory_us += launch.bytes / ceilings.gbps / 1e3,
+                Bound::Launch => floor.launch_us += launch.calls as f64 * ceilings.launch_us,
+            }
+        }
+        floor
+    }
+
+    /// All of them.
+    pub fn us(&self) -> f64 {
+        self.compute_us + self.memory_us + self.launch_us
+    }
+}
+
 /// What a launch is, in the order of [`Timeline::launches`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Place {

@@ -1,7 +1,7 @@
 //! A recorded plan measured launch by launch, beside the same plan as it runs when nobody looks.
 
 use super::ceilings::Ceilings;
-use super::launches::{LaunchProfile, Place, summarise};
+use super::launches::{Floor, LaunchProfile, Place, summarise};
 use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, input_name};
@@ -45,6 +45,9 @@ pub struct StepProfile {
     pub launches: Vec<LaunchProfile>,
     /// What the device can do at most, as measured.
     pub peaks: Ceilings,
+    /// What the step would take at these peaks.
+    #[serde(default)]
+    pub floor: Floor,
     /// Steps that are not measured launch by launch.
     pub step: Statistics,
     /// Measured steps, from the begin of the first launch to the end of the last: launches and gaps.
@@ -208,11 +211,13 @@ fn report(
         let times: Vec<f64> = timelines.iter().map(|timeline| time(timeline) / 1e3).collect();
         Statistics::of(&times).filter(|statistics| statistics.median > 0.0)
     };
+    let launches = summarise(plan, &places, &timelines, ceilings);
     Ok(StepProfile {
         device: session.device().to_owned(),
         clock: clock_text(session, clock).to_owned(),
         step_us: step.median,
-        launches: summarise(plan, &places, &timelines, ceilings),
+        floor: Floor::of(&launches, ceilings),
+        launches,
         peaks: ceilings.clone(),
         step,
         profiled,
