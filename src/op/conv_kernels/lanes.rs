@@ -13,7 +13,8 @@ const RAGGED: &str = include_str!("../../../shaders/lanes_ragged.wgsl");
 const PRODUCT: &str = include_str!("../../../shaders/conv_lanes.wgsl");
 const WEIGHT_GRAD: &str = include_str!("../../../shaders/conv2d_weight_grad_lanes.wgsl");
 
-/// Operations per microsecond that both kernels come to on two cores.
+/// Operations per microsecond that the cost model holds against other kernels; 32 x 32 tiles come to about half of it on two
+/// cores.
 const FLOPS_PER_US: f64 = 20e3;
 /// Positions summed by one run of a weight gradient: enough to pay for the sum over the runs, few enough for exactness.
 const RUN_POSITIONS: usize = 2048;
