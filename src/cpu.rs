@@ -2,6 +2,7 @@
 //! kernels in this folder.
 
 pub(crate) mod conv;
+pub(crate) mod dots;
 mod executor;
 pub(crate) mod matmul;
 pub(crate) mod nearest;

@@ -9,7 +9,7 @@ mod weight_grad;
 mod winograd;
 
 pub(crate) use filtered_terms::{computes_filtered, filtered_terms};
-pub(crate) use sweep::{Sweep, Weights};
+pub(crate) use sweep::{Group, Sweep, Weights};
 pub(crate) use weight_grad::WeightGrad;
 
 use super::matmul::finish_rows;
@@ -18,6 +18,7 @@ use crate::graph::{CpuCall, Signature};
 use crate::op::{Conv2d, Conv2dMaxPool2d, Conv2dWeightGrad, ConvTranspose2d, Window};
 use crate::tensor::TensorType;
 use axis::Axis;
+use rayon::prelude::*;
 
 fn extents(ty: &TensorType) -> [usize; 4] {
     ty.shape.nhwc().unwrap_or([0; 4])
@@ -105,7 +106,7 @@ pub(crate) fn forward(op: &Conv2d, signature: &Signature<'_>, call: &mut CpuCall
     let (x_extents, y_extents) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
     let sweep = Sweep::new(axes(op.window, x_extents, y_extents, false), [x_extents[3], y_extents[3]]);
     let (x, w, bias) = (call.input(0), Weights::Forward(call.input(1)), call.optional_input(2));
-    sweep.run(x, w, call.output(0), |_, y| finish_rows(y, y_extents[3], bias, op.activation));
+    sweep.run(x, w, call.output(0), |y| finish_rows(y, y_extents[3], bias, op.activation));
 }
 
 /// The op on its buffers.
@@ -116,11 +117,26 @@ pub(crate) fn forward_pooled(op: &Conv2dMaxPool2d, signature: &Signature<'_>, ca
     let sweep = Sweep::new(axes(op.conv.window, x_extents, y_extents, false), [x_extents[3], out_c]);
     let (x, w, bias) = (call.input(0), Weights::Forward(call.input(1)), call.optional_input(2));
     let [maxima, places] = &mut *call.outputs else { return };
-    scratch::with(|scratch| {
-        let y = scratch.floats.first(y_extents.iter().product());
-        sweep.run(x, w, y, |_, y| finish_rows(y, out_c, bias, op.conv.activation));
-        op.pool().compute_pictures(y, y_extents, bytemuck::cast_slice_mut(maxima), places);
-    });
+    let (maxima, pool) = (bytemuck::cast_slice_mut::<u32, f32>(maxima), op.pool());
+    let pooled_len = maxima.len() / batch.max(1);
+    // Only what is pooled leaves the cache.
+    let work = |(maxima, places): (&mut [f32], &mut [u32]), group: Group<'_>| {
+        scratch::with(|scratch| {
+            let y = scratch.floats.first(group.output_len());
+            group.compute(y);
+            finish_rows(y, out_c, bias, op.conv.activation);
+            pool.compute_rows(y, y_extents, 0, maxima, places);
+        });
+    };
+    sweep.run_groups(
+        x,
+        w,
+        |pictures| {
+            let len = pictures * pooled_len;
+            maxima.par_chunks_mut(len).zip(places.par_chunks_mut(len))
+        },
+        work,
+    );
 }
 
 /// The op on its buffers.
@@ -128,7 +144,7 @@ pub(crate) fn transposed(op: &ConvTranspose2d, signature: &Signature<'_>, call: 
     let (x_extents, y_extents) = (extents(&signature.inputs[0]), extents(&signature.outputs[0]));
     let sweep = Sweep::new(axes(op.window, x_extents, y_extents, true), [x_extents[3], y_extents[3]]);
     let (x, w, bias) = (call.input(0), Weights::Transposed(call.input(1)), call.optional_input(2));
-    sweep.run(x, w, call.output(0), |_, y| finish_rows(y, y_extents[3], bias, op.activation));
+    sweep.run(x, w, call.output(0), |y| finish_rows(y, y_extents[3], bias, op.activation));
 }
 
 /// The op on its buffers.

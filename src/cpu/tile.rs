@@ -33,15 +33,29 @@ pub(crate) struct Left<'a> {
 }
 
 impl Left<'_> {
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.runs.iter().map(|run| run.len).sum()
     }
 
     /// One past the furthest float from a row's first value.
-    fn reach(&self) -> usize {
+    pub(super) fn reach(&self) -> usize {
         let last = |run: &Run| run.len.checked_sub(1).map_or(0, |last| run.at + last * self.step + 1);
         self.runs.iter().map(last).max().unwrap_or(0)
     }
+}
+
+/// Floats in a vector of this processor.
+pub(crate) fn lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    Arch::new().dispatch(Lanes)
 }
 
 /// Most columns of a panel: two vectors of AVX-512.
@@ -56,16 +70,7 @@ pub(crate) struct Panels {
 impl Panels {
     /// The panels for a right matrix of so many columns.
     pub(crate) fn new(columns: usize) -> Self {
-        struct Lanes;
-        impl WithSimd for Lanes {
-            type Output = usize;
-
-            #[inline(always)]
-            fn with_simd<S: Simd>(self, _: S) -> usize {
-                S::F32_LANES
-            }
-        }
-        let widest = if Arch::new().dispatch(Lanes) == 16 { WIDEST } else { 16 };
+        let widest = if lanes() == 16 { WIDEST } else { 16 };
         // Half a panel where more would stay empty: 2 vectors of sums hide the latency of fewer products.
         Self { width: if columns <= widest / 2 { widest / 2 } else { widest } }
     }

@@ -7,6 +7,12 @@ pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// x, or zero where it is subnormal.
+#[inline(always)]
+pub(crate) fn flushed(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE { 0.0 } else { x }
+}
+
 /// (e^r - 1, 2^n) with x = n ln 2 + r, |r| <= ln 2 / 2; the polynomial is that of Cephes' expf, 2 ulp.
 #[inline(always)]
 fn exp_parts(x: f32) -> (f32, f32) {

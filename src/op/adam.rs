@@ -3,6 +3,7 @@
 use super::conv_kernels::{PAIRS, reads_pairs};
 use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Tick, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use crate::cpu::vector::{flushed, wide};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
@@ -183,6 +184,9 @@ pub(super) fn moments_variants(
 }
 
 /// Runs `update(parameter, gradient, m, second moment)` over all elements.
+///
+/// Moments of parameters whose gradient is zero from some step on (pixels that are always black, dead units) decay until they
+/// are subnormal and stay there, where each operation takes a processor a hundred times as long: they become zero instead.
 pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32, &mut f32, &mut f32) + Sync + Copy) {
     const CHUNK: usize = 16_384;
     let gradient = call.input(1);
@@ -193,11 +197,12 @@ pub(super) fn each_moment(call: &mut CpuCall<'_>, update: impl Fn(&mut f32, f32,
         .zip(bytemuck::cast_slice_mut::<u32, f32>(m).par_chunks_mut(CHUNK))
         .zip(bytemuck::cast_slice_mut::<u32, f32>(v).par_chunks_mut(CHUNK));
     chunks.for_each(|(((parameter, gradient), m), v)| {
-        crate::cpu::vector::wide(
+        wide(
             #[inline(always)]
             || {
                 for (((parameter, &g), m), v) in parameter.iter_mut().zip(gradient).zip(m).zip(v) {
                     update(parameter, g, m, v);
+                    (*m, *v) = (flushed(*m), flushed(*v));
                 }
             },
         );

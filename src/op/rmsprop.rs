@@ -2,6 +2,7 @@
 
 use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use crate::cpu::vector::{flushed, wide};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
@@ -103,11 +104,11 @@ impl Op for RmsProp {
         let (inside, beside) = if convention.inside() { (epsilon, 0.0) } else { (0.0, epsilon) };
         let [parameter, s] = &mut *call.outputs else { return false };
         let (parameter, s) = (bytemuck::cast_slice_mut::<u32, f32>(parameter), bytemuck::cast_slice_mut::<u32, f32>(s));
-        crate::cpu::vector::wide(
+        wide(
             #[inline(always)]
             || {
                 for ((parameter, s), g) in parameter.iter_mut().zip(s).zip(gradient) {
-                    *s = rho * *s + (1.0 - rho) * g * g;
+                    *s = flushed(rho * *s + (1.0 - rho) * g * g);
                     *parameter -= rate * g / ((*s + inside).sqrt() + beside);
                 }
             },

@@ -2,6 +2,7 @@
 
 use super::several::{self, GROUP_ELEMENTS, Rule, SEVERAL};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
+use crate::cpu::vector::{flushed, wide};
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Binding, Constant, Launch, Shader, Target, Variant, linear_grid};
@@ -114,13 +115,13 @@ impl Op for Sgd {
         let (gradient, rate) = (call.input(1), call.input(call.inputs.len() - 1)[0]);
         let parameter = |words| bytemuck::cast_slice_mut::<u32, f32>(words);
         match &mut *call.outputs {
-            [theta] => crate::cpu::vector::wide(
+            [theta] => wide(
                 #[inline(always)]
                 || {
                     parameter(theta).iter_mut().zip(gradient).for_each(|(theta, g)| *theta -= rate * g);
                 },
             ),
-            [theta, m] => crate::cpu::vector::wide(
+            [theta, m] => wide(
                 #[inline(always)]
                 || {
                     // In Keras's form the rate is inside m, in PyTorch's it stands before it.
@@ -129,7 +130,7 @@ impl Op for Sgd {
                     let ahead = if self.nesterov { self.momentum } else { 1.0 };
                     let now = if self.nesterov { inner } else { 0.0 };
                     for ((theta, m), &g) in parameter(theta).iter_mut().zip(parameter(m)).zip(gradient) {
-                        *m = self.momentum * *m + inner * g;
+                        *m = flushed(self.momentum * *m + inner * g);
                         *theta += outer * (ahead * *m + now * g);
                     }
                 },

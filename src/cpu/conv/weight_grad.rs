@@ -89,8 +89,13 @@ impl WeightGrad {
                 layout.places(rows, runs);
                 layout.pad(x, padded);
                 let depth = layout.count * self.positions();
-                let packed = &mut packed[..self.panels.floats(depth, self.channels[1])];
-                layout.pack(dy, packed);
+                let packed = if layout.is_packed() {
+                    dy
+                } else {
+                    let packed = &mut packed[..self.panels.floats(depth, self.channels[1])];
+                    layout.pack(dy, packed);
+                    packed
+                };
                 let work =
                     Work { tiling, panels: self.panels, values: padded, step: layout.step(), rows, runs, packed, to };
                 let tasks = sums.par_chunks_exact_mut(tiling.task_floats()).enumerate();
@@ -113,7 +118,9 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn new(of: &'a WeightGrad, count: usize) -> Self {
-        Self { of, count, interleaved: count >= of.axes[1].output() }
+        // Where the gradients are a panel as they are, runs may be shorter.
+        let shorter = if of.channels[1] == of.panels.width() { 2 } else { 1 };
+        Self { of, count, interleaved: count >= shorter * of.axes[1].output() }
     }
 
     /// Floats from one pixel of a picture to the next.
@@ -168,15 +175,26 @@ impl<'a> Layout<'a> {
         });
     }
 
+    /// Whether the gradients of all positions are a panel as they lie in memory.
+    fn is_packed(&self) -> bool {
+        !self.interleaved && self.of.channels[1] == self.of.panels.width()
+    }
+
     /// Copies gradients into panels, in the order of the runs.
     fn pack(&self, dy: &[f32], packed: &mut [f32]) {
         let (width, columns, positions) = (self.of.panels.width(), self.of.channels[1], self.of.positions());
-        let depth = self.count * positions;
-        packed.par_chunks_mut(depth * width).enumerate().for_each(|(i, panel)| {
-            for (k, row) in panel.chunks_exact_mut(width).enumerate() {
-                let k = if self.interleaved { k % self.count * positions + k / self.count } else { k };
-                self.of.panels.copy_row(&dy[k * columns + i * width..(k + 1) * columns], row);
-            }
+        let (run, stride) = if self.interleaved { (self.count, positions) } else { (positions, 1) };
+        let panels = packed.par_chunks_mut(self.count * positions * width).enumerate();
+        panels.for_each(|(i, panel)| {
+            // One place of all pictures, or all places of one picture.
+            let runs = panel.par_chunks_mut(run * width).enumerate();
+            runs.with_min_len(BLOCK.div_ceil(run)).for_each(|(k, rows)| {
+                let first = if self.interleaved { k } else { k * positions };
+                for (j, row) in rows.chunks_exact_mut(width).enumerate() {
+                    let dy = &dy[(first + j * stride) * columns..][..columns];
+                    self.of.panels.copy_row(&dy[i * width..], row);
+                }
+            });
         });
     }
 }

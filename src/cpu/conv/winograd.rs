@@ -10,7 +10,7 @@
 #![expect(clippy::needless_range_loop, reason = "rows and columns of small matrices are counted alike")]
 
 use super::Axis;
-use super::sweep::{Sweep, Weights};
+use super::sweep::{Group, Sweep, Weights};
 use crate::cpu::scratch::{self, Scratch};
 use crate::cpu::tile::{Left, Product, Run};
 use pulp::{Arch, Simd, WithSimd};
@@ -66,16 +66,12 @@ impl Winograd {
         let filtered =
             tiles.iter().product::<usize>() * (PRODUCTS * inputs * outputs + TRANSFORMS * (inputs + outputs));
         // Vectors of all widths divide the input channels.
-        let pays = inputs.is_multiple_of(16) && filtered < direct;
+        let pays = inputs.is_multiple_of(16) && !sweep.is_narrow() && filtered < direct;
         pays.then_some(Self { sweep, tiles, size, before })
     }
 
     fn padded_len(&self) -> usize {
         self.size[0] * self.size[1] * self.sweep.channels[0]
-    }
-
-    fn output_len(&self) -> usize {
-        self.sweep.axes.map(Axis::output).iter().product::<usize>() * self.sweep.channels[1]
     }
 
     /// Tiles of one picture.
@@ -88,16 +84,21 @@ impl Winograd {
         (AT_A_TIME / (POINTS * self.sweep.channels[0]) / 12 * 12).max(12)
     }
 
-    /// As [`Sweep::run`].
-    pub(super) fn run(&self, x: &[f32], w: Weights<'_>, y: &mut [f32], finish: impl Fn(usize, &mut [f32]) + Sync) {
+    /// As [`Sweep::run_groups`].
+    pub(super) fn run_groups<P: IndexedParallelIterator>(
+        &self,
+        x: &[f32],
+        w: Weights<'_>,
+        parts: impl FnOnce(usize) -> P,
+        work: impl Fn(P::Item, Group<'_>) + Sync,
+    ) {
         let picture = self.sweep.padded.picture_len();
         let batch = x.len() / picture.max(1);
         let group = self.block().div_ceil(self.count()).min(batch.div_ceil(8)).max(1);
         self.with_transformed(w, |kernel| {
-            let groups = y.par_chunks_mut(group * self.output_len()).zip(x.par_chunks(group * picture)).enumerate();
-            groups.for_each(|(i, (y, x))| {
-                scratch::with(|scratch| self.run_group(x, kernel, y, scratch));
-                finish(i * group, y);
+            parts(group).zip(x.par_chunks(group * picture)).for_each(|(part, x)| {
+                let compute = |y: &mut [f32]| scratch::with(|scratch| self.run_group(x, kernel, y, scratch));
+                work(part, Group { floats: x.len() / picture * self.sweep.output_len(), compute: &compute });
             });
         });
     }
@@ -391,8 +392,11 @@ mod tests {
             let (x, w) = (values(count * SIZE * SIZE * inputs, 7919), values(9 * inputs * outputs, 31));
             let weights = if transposed { Weights::Transposed(&w) } else { Weights::Forward(&w) };
             let mut y = [vec![0.0; count * SIZE * SIZE * outputs], vec![0.0; count * SIZE * SIZE * outputs]];
-            sweep.run_direct(&x, weights, &mut y[0], |_, _| {});
-            assert!(Winograd::new(sweep).map(|winograd| winograd.run(&x, weights, &mut y[1], |_, _| {})).is_some());
+            let len = sweep.output_len();
+            let compute = |y: &mut [f32], group: Group<'_>| group.compute(y);
+            sweep.run_direct(&x, weights, |pictures| y[0].par_chunks_mut(pictures * len), compute);
+            let winograd = Winograd::new(sweep).expect("it is taken");
+            winograd.run_groups(&x, weights, |pictures| y[1].par_chunks_mut(pictures * len), compute);
             for at in (0..y[0].len()).step_by(13) {
                 let (place, co) = (at / outputs, at % outputs);
                 let (picture, row, column) = (place / (SIZE * SIZE), place / SIZE % SIZE, place % SIZE);
