@@ -149,3 +149,39 @@ unsafe fn sums<S: Simd, const M: usize, const C: usize>(
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::tile::Run;
+
+    #[test]
+    fn sums_are_those_of_the_definition_for_every_number_of_columns_and_rows() {
+        let value = |i: usize| (i * 7919 % 1009) as f32 / 504.5 - 1.0;
+        // Runs that are shorter and longer than vectors of all widths, and none that is their multiple.
+        let runs = [Run { at: 3, len: 5 }, Run { at: 11, len: 70 }, Run { at: 100, len: 33 }];
+        let depth: usize = runs.iter().map(|run| run.len).sum();
+        for columns in 0..=9 {
+            for count in [1, 2, 5, 6, 8, 13] {
+                let rows: Vec<usize> = (0..count).map(|i| i * 37 % 64).collect();
+                let values: Vec<f32> = (0..64 + 133).map(value).collect();
+                let right: Vec<f32> = (0..columns * depth).map(|i| value(i + 5)).collect();
+                // Backwards, with a gap that nothing may be written to.
+                let to: Vec<usize> = (0..count).rev().map(|i| i * (columns + 1)).collect();
+                let mut y = vec![9.0; count * (columns + 1)];
+                let left = Left { values: &values, rows: &rows, runs: &runs, step: 1 };
+                Dots { left, right: &right, columns, y: &mut y, to: &to }.run();
+                for (row, to) in rows.iter().zip(&to) {
+                    assert_eq!(y[to + columns], 9.0, "{count} rows of {columns} columns");
+                    for j in 0..columns {
+                        let places = runs.iter().flat_map(|run| run.at..run.at + run.len);
+                        let terms = places.zip(&right[j * depth..]).map(|(at, w)| f64::from(values[row + at] * w));
+                        let wanted: f64 = terms.sum();
+                        let found = f64::from(y[to + j]);
+                        assert!((found - wanted).abs() < 1e-5, "{found} is not {wanted}: {count} rows of {columns}");
+                    }
+                }
+            }
+        }
+    }
+}

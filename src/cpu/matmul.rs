@@ -97,8 +97,8 @@ const MANY_ROWS: usize = 384;
 /// Terms from which on sums over two rows, as they lie in memory, pay for adding up the lanes of each.
 const LONG: usize = 256;
 
-/// Lanes from which on they do: with fewer registers fewer sums share what is loaded. 64x784 by 128x784 took 112 us packed
-/// and 59 so with AVX-512, but 104 and 149 with AVX2.
+/// Lanes from which on the processor takes right sides as they lie in memory. Sums over two rows: 64x784 by 128x784 took
+/// 112 us packed and 59 so with AVX-512, but 104 and 149 with AVX2, whose fewer registers share less of what is loaded.
 const WIDE: usize = 16;
 
 /// Columns of a task that sums them so: rows of the left side are read once for all of them.
@@ -127,7 +127,8 @@ pub(crate) fn run(op: &Matmul, signature: &Signature<'_>, call: &mut CpuCall<'_>
     let work = Work { extents, a, transposed, panels, right: b, pitch: n, bias, activation };
     // Few terms, or short rows: the lines of a panel stay in the first-level cache where they are, and packing them costs
     // more. 64x128 by 128x784 took 200 us packed and 165 so, 64x784 by 784x32 45 and 35; 64x784 by 784x128 175 and 195.
-    let bare = !op.transpose_b && (k <= 256 || k * n <= 1 << 15);
+    // With AVX-512 the latter took 110 and 72, and 50x784 by 784x300 165 and 115.
+    let bare = !op.transpose_b && (k <= 256 || k * n <= if lanes() >= WIDE { 1 << 18 } else { 1 << 15 });
     if bare && m < MANY_ROWS {
         return work.by_panels(y);
     }

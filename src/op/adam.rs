@@ -262,3 +262,51 @@ pub(super) fn random_several(draw: &mut super::Draw) -> Result<Case> {
     let rule = random_rule(draw);
     several::random(draw, rule, |draw| Ok(Case::new("one", rule, draw.moments())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::{Adamax, AdamaxConvention, Nadam, RmsProp, RmsPropConvention, Sgd, SgdConvention};
+
+    /// The moments after a step of gradients zero from moments that are the smallest normal number and not a number.
+    fn decayed(op: &dyn Op, moments: usize, last: &[&[f32]]) -> Vec<Vec<f32>> {
+        let words = |values: &[f32]| -> Vec<u32> { values.iter().map(|value| value.to_bits()).collect() };
+        let (gradient, clock) = (words(&[0.0; 2]), vec![3, 0, 0, 0]);
+        let last: Vec<Vec<u32>> = last.iter().map(|values| words(values)).collect();
+        let mut inputs: Vec<&[u32]> = vec![&[], &gradient];
+        inputs.extend(vec![&[][..]; moments]);
+        // All but SGD and RMSProp read the clock.
+        if moments == 2 {
+            inputs.push(&clock);
+        }
+        inputs.extend(last.iter().map(Vec::as_slice));
+        let mut outputs = vec![words(&[f32::MIN_POSITIVE, f32::NAN]); 1 + moments];
+        let mut slices: Vec<&mut [u32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        let signature = Signature { inputs: &[], outputs: &[] };
+        assert!(op.compute(&signature, &mut CpuCall { inputs: &inputs, outputs: &mut slices }));
+        let reals = |words: &Vec<u32>| words.iter().map(|&bits| f32::from_bits(bits)).collect();
+        outputs[1..].iter().map(reals).collect()
+    }
+
+    #[test]
+    fn moments_that_die_away_become_zero_and_never_subnormal() {
+        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-7);
+        let rate: &[f32] = &[0.001];
+        let sgd = Sgd { momentum: 0.9, nesterov: false, convention: SgdConvention::Torch };
+        let rmsprop = RmsProp { rho: 0.9, epsilon, convention: RmsPropConvention::Torch };
+        let all: [(&dyn Op, usize, &[&[f32]]); 5] = [
+            (&Adam { beta1, beta2, epsilon, convention: AdamConvention::Torch }, 2, &[rate]),
+            (&Adamax { beta1, beta2, epsilon, convention: AdamaxConvention::Keras }, 2, &[rate]),
+            (&Nadam { beta1, beta2, epsilon }, 2, &[rate, &[0.9, 0.1]]),
+            (&sgd, 1, &[rate]),
+            (&rmsprop, 1, &[rate]),
+        ];
+        for (op, moments, last) in all {
+            for moment in decayed(op, moments, last) {
+                assert_eq!(moment[0], 0.0, "{}", op.name());
+                // Adamax's maximum passes over what is not a number, as the reference does.
+                assert!(moment[1].is_nan() || op.name() == "adamax", "{}", op.name());
+            }
+        }
+    }
+}

@@ -239,6 +239,10 @@ pub(super) fn samples() -> Vec<Sample> {
         sample([1, 8, 10, 4], 8, w(4, 2), Padding::Same),
         // Other steps along rows than along columns, for kernels that want channels in fours.
         sample([1, 10, 9, 4], 8, uneven, Padding::Same),
+        // Few channels out of many, as the last layer of a decoder has them: sums over lanes on the CPU executor.
+        sample([2, 7, 9, 20], 1, w(3, 1), Padding::Same),
+        sample([1, 8, 5, 36], 2, w(2, 1), Padding::Valid),
+        sample([1, 6, 7, 17], 3, w(3, 2), Padding::Same),
         // More positions than one run of a weight gradient has, and a last run that is shorter.
         sample([1, 23, 29, 2], 3, w(3, 1), Padding::Same),
     ]
