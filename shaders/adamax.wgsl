@@ -2,15 +2,18 @@
 // KERAS: epsilon beside u; otherwise inside the maximum, as PyTorch has it.
 const KERAS: bool = true;
 
-fn update(old: Element, correction: vec2<f32>) -> Element {
+struct Step { rate: f32 }
+
+fn this_step() -> Step { return Step(learning_rate[0] / bias_correction(parameters.log_beta1)); }
+
+fn update(old: Element, step: Step) -> Element {
     let g = old.gradient;
     let m = parameters.beta1 * old.first + (1.0 - parameters.beta1) * g;
     let decayed = parameters.beta2 * old.second;
-    let rate = learning_rate[0] / correction.x;
     if (KERAS) {
         let u = max(decayed, abs(g));
-        return Element(old.parameter - rate * m / (u + parameters.epsilon), g, m, u);
+        return Element(old.parameter - step.rate * m / (u + parameters.epsilon), g, m, u);
     }
     let u = max(decayed, abs(g) + parameters.epsilon);
-    return Element(old.parameter - rate * m / u, g, m, u);
+    return Element(old.parameter - step.rate * m / u, g, m, u);
 }

@@ -1,6 +1,6 @@
 // The gradients of some dense layers and the update of their weights and biases by an optimiser with two moments, in
 // one launch: dw = x^T dz and db = the sum of dz's rows, neither of them written. Joined with bias_correction.wgsl before and,
-// behind, a rule: update(element, correction).
+// behind, a rule, as optimizer.wgsl.
 //
 // One workgroup of 256: 32 inputs x 32 outputs of one layer, 2 x 2 per invocation, over slices of 32 rows of the batch staged
 // in workgroup memory (2 x 32 x 32 reals = 8 KiB). The bias has the row behind the last input, which is one everywhere.
@@ -164,15 +164,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
         workgroupBarrier(); // the tiles are read
     }
-    let correction = vec2<f32>(bias_correction(parameters.log_beta1), bias_correction(parameters.log_beta2));
+    let step = this_step();
     for (var q = 0u; q < 4u; q++) {
         let row = first.x + within.x + q / 2u;
         let column = first.y + within.y + q % 2u;
         if (column >= extent.y) { continue; }
         if (row < extent.x) {
             let at = row * extent.y + column;
-            store_weight(layer, at, update(weight(layer, at, sums[q]), correction));
+            store_weight(layer, at, update(weight(layer, at, sums[q]), step));
         }
-        if (row == extent.x) { store_bias(layer, column, update(bias(layer, column, sums[q]), correction)); }
+        if (row == extent.x) { store_bias(layer, column, update(bias(layer, column, sums[q]), step)); }
     }
 }

@@ -4,8 +4,12 @@
 // data set that lies elsewhere. Both begin again at the start after order_rows.
 // Bytes are packed four to a word, rows padded to whole words; they become byte / 255 + offset.
 // One invocation writes four neighbouring columns, so that each packed word is read once.
+// With one chunk there is nothing to choose and nothing to divide by, and with columns in fours no end to look for: software
+// drivers run all cases of a switch and divide number by number.
 const BYTES: bool = true;
 const RING: bool = false;
+const ALONE: bool = false;
+const FOURS: bool = false;
 
 struct Parameters {
     batch: u32,
@@ -27,6 +31,7 @@ struct Parameters {
 @group(0) @binding(8) var<storage, read> chunk_3: array<u32>;
 
 fn load(chunk: u32, word: u32) -> u32 {
+    if (ALONE) { return chunk_0[word]; }
     switch chunk {
         case 0u: { return chunk_0[word]; }
         case 1u: { return chunk_1[word]; }
@@ -42,16 +47,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let quads = (parameters.columns + 3u) / 4u;
     let b = i / quads;
     if (b >= parameters.batch) { return; }
-    let column = (i % quads) * 4u;
+    let column = (i - b * quads) * 4u;
     let position = (clock[2] + b) % parameters.order_rows;
     let row = order[position];
     let place = select(row, position, RING);
-    let number = place / parameters.chunk_rows;
+    let number = select(place / parameters.chunk_rows, 0u, ALONE);
     if (number < parameters.first_chunk || number >= parameters.first_chunk + 4u) { return; }
     let chunk = number - parameters.first_chunk;
     if (column == 0u) { rows[b] = row; }
-    let start = (place % parameters.chunk_rows) * parameters.row_words;
-    let end = min(column + 4u, parameters.columns);
+    let start = (place - number * parameters.chunk_rows) * parameters.row_words;
+    let end = select(min(column + 4u, parameters.columns), column + 4u, FOURS);
     if (BYTES) {
         let word = load(chunk, start + column / 4u);
         for (var c = column; c < end; c++) {

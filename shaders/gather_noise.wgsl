@@ -1,9 +1,11 @@
 // A batch of rows from a data set, as gather.wgsl gives it, and the same rows with noise, in one pass: KIND 0 masks pixels,
 // 1 replaces them by low or high, 2 replaces one square of side x side by low (pixel_noise.wgsl), 3 adds sigma * normal to
 // each element (gaussian_noise.wgsl); with the same random words. At most three chunks. Joined with philox.wgsl.
-// One invocation takes four neighbouring columns.
+// One invocation takes four neighbouring columns. ALONE and FOURS as in gather.wgsl.
 const BYTES: bool = true;
 const RING: bool = false;
+const ALONE: bool = false;
+const FOURS: bool = false;
 const KIND: u32 = 3u;
 
 struct Parameters {
@@ -35,6 +37,7 @@ struct Parameters {
 @group(0) @binding(8) var<storage, read> chunk_2: array<u32>;
 
 fn load(chunk: u32, word: u32) -> u32 {
+    if (ALONE) { return chunk_0[word]; }
     switch chunk {
         case 0u: { return chunk_0[word]; }
         case 1u: { return chunk_1[word]; }
@@ -56,13 +59,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let quads = (p.columns + 3u) / 4u;
     let b = i / quads;
     if (b >= p.batch) { return; }
-    let column = (i % quads) * 4u;
+    let column = (i - b * quads) * 4u;
     let position = (clock[2] + b) % p.order_rows;
     let row = order[position];
     let place = select(row, position, RING);
-    let chunk = place / p.chunk_rows;
+    let chunk = select(place / p.chunk_rows, 0u, ALONE);
     if (column == 0u) { rows[b] = row; }
-    let start = (place % p.chunk_rows) * p.row_words;
+    let start = (place - chunk * p.chunk_rows) * p.row_words;
+    let end = select(min(column + 4u, p.columns), column + 4u, FOURS);
     var word = 0u;
     if (BYTES) { word = load(chunk, start + column / 4u); }
     // The words of the columns: those of their elements, of their pixels, or of the one square. Four pixels are a multiple of
@@ -70,7 +74,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var quad = select(column / p.channels / 4u, column / 4u, KIND == 3u);
     if (KIND == 2u) { quad = 0u; }
     let words = draw(quad, row);
-    for (var c = column; c < min(column + 4u, p.columns); c++) {
+    for (var c = column; c < end; c++) {
         var value = 0.0;
         if (BYTES) {
             value = f32((word >> (8u * (c - column))) & 255u) / 255.0 + p.offset;

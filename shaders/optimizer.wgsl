@@ -1,6 +1,6 @@
-// One tensor's update by an optimiser with two moments. Joined with bias_correction.wgsl before and, behind, a rule:
-// update(element, correction). A workgroup takes 512 neighbouring elements, 8 per invocation, so that the two exponentials
-// of the bias correction are paid once for eight.
+// One tensor's update by an optimiser with two moments. Joined with bias_correction.wgsl before and, behind, a rule: a struct
+// Step, this_step(), which gives what is the same for all elements, and update(element, step). A workgroup takes 512
+// neighbouring elements, 8 per invocation, so that the exponentials of the bias correction are paid once for eight.
 struct Parameters {
     elements: u32,
     beta1: f32,
@@ -28,12 +28,12 @@ struct Element {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let correction = vec2<f32>(bias_correction(parameters.log_beta1), bias_correction(parameters.log_beta2));
+    let step = this_step();
     let start = (group.y * groups.x + group.x) * 512u + lane;
     for (var k = 0u; k < 8u; k++) {
         let i = start + k * 64u;
         if (i >= parameters.elements) { return; }
-        let updated = update(Element(parameter[i], gradient[i], first_moment[i], second_moment[i]), correction);
+        let updated = update(Element(parameter[i], gradient[i], first_moment[i], second_moment[i]), step);
         parameter[i] = updated.parameter;
         first_moment[i] = updated.first;
         second_moment[i] = updated.second;

@@ -1,6 +1,6 @@
 // As optimizer.wgsl, for a multiple of four elements: one invocation loads, updates and stores four neighbouring ones, twice,
 // in pairs of words. For software drivers, which load lane by lane. Joined with bias_correction.wgsl and pairs.wgsl before
-// and, behind, a rule: update(element, correction).
+// and, behind, a rule, as optimizer.wgsl; what is the same for all elements is loaded once for two fours, and not for each.
 struct Parameters {
     elements: u32,
     beta1: f32,
@@ -33,7 +33,7 @@ fn packed(v: vec4<f32>) -> vec2<u64> {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let correction = vec2<f32>(bias_correction(parameters.log_beta1), bias_correction(parameters.log_beta2));
+    let step = this_step();
     let start = (group.y * groups.x + group.x) * 128u + lane;
     for (var k = 0u; k < 2u; k++) {
         let i = start + k * 64u;
@@ -42,10 +42,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let g = reals(gradient[i]);
         let m = reals(first_moment[i]);
         let v = reals(second_moment[i]);
-        let a = update(Element(p.x, g.x, m.x, v.x), correction);
-        let b = update(Element(p.y, g.y, m.y, v.y), correction);
-        let c = update(Element(p.z, g.z, m.z, v.z), correction);
-        let d = update(Element(p.w, g.w, m.w, v.w), correction);
+        let a = update(Element(p.x, g.x, m.x, v.x), step);
+        let b = update(Element(p.y, g.y, m.y, v.y), step);
+        let c = update(Element(p.z, g.z, m.z, v.z), step);
+        let d = update(Element(p.w, g.w, m.w, v.w), step);
         parameter[i] = packed(vec4<f32>(a.parameter, b.parameter, c.parameter, d.parameter));
         first_moment[i] = packed(vec4<f32>(a.first, b.first, c.first, d.first));
         second_moment[i] = packed(vec4<f32>(a.second, b.second, c.second, d.second));

@@ -56,10 +56,10 @@ fn store(tensor: u32, i: u32, updated: Element) {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
     let own = share(group.y * groups.x + group.x);
-    let correction = vec2<f32>(bias_correction(parameters.log_beta1), bias_correction(parameters.log_beta2));
+    let step = this_step();
     for (var k = 0u; k < 8u; k++) {
         let i = own.first + k * 64u + lane;
         if (i >= own.elements) { return; }
-        store(own.tensor, i, update(load(own.tensor, i), correction));
+        store(own.tensor, i, update(load(own.tensor, i), step));
     }
 }

@@ -212,6 +212,11 @@ impl Product<'_> {
     }
 }
 
+/// Rows of a tile of two vectors of AVX-512, so that few are computed in vain: batches of 50 and 64 are no multiple of 12.
+fn height(rows: usize) -> usize {
+    [12, 10, 8].into_iter().min_by_key(|&height| rows.next_multiple_of(height)).unwrap_or(12)
+}
+
 impl WithSimd for Product<'_> {
     type Output = ();
 
@@ -220,7 +225,11 @@ impl WithSimd for Product<'_> {
         // SAFETY: only `run` gets here, and it has asserted that everything lies inside.
         unsafe {
             match (S::F32_LANES, self.panels.width) {
-                (16, 32) => self.tiles::<S, 12, 2>(simd),
+                (16, 32) => match height(self.left.rows.len()) {
+                    8 => self.tiles::<S, 8, 2>(simd),
+                    10 => self.tiles::<S, 10, 2>(simd),
+                    _ => self.tiles::<S, 12, 2>(simd),
+                },
                 (16, _) => self.tiles::<S, 12, 1>(simd),
                 (8, 16) => self.tiles::<S, 6, 2>(simd),
                 (8, _) => self.tiles::<S, 12, 1>(simd),

@@ -82,7 +82,12 @@ impl Op for Gather {
             bindings.extend((first..first + LAUNCH_CHUNKS).map(|c| Binding::Input(2 + c.min(chunks - 1))));
             Launch {
                 shader: Shader { name: "gather", files: &[include_str!("../../shaders/gather.wgsl")] },
-                constants: vec![("BYTES", Constant::Bool(bytes)), ("RING", Constant::Bool(self.ring))],
+                constants: vec![
+                    ("BYTES", Constant::Bool(bytes)),
+                    ("RING", Constant::Bool(self.ring)),
+                    ("ALONE", Constant::Bool(chunks == 1)),
+                    ("FOURS", Constant::Bool(columns.is_multiple_of(4))),
+                ],
                 parameters: vec![
                     ("batch", self.batch.into()),
                     ("columns", columns.into()),

@@ -118,6 +118,8 @@ impl Op for GatherNoise {
             constants: vec![
                 ("BYTES", Constant::Bool(signature.inputs[2].dtype == DType::U8)),
                 ("RING", Constant::Bool(self.gather.ring)),
+                ("ALONE", Constant::Bool(chunks == 1)),
+                ("FOURS", Constant::Bool(self.gather.sample.len().is_multiple_of(4))),
                 ("KIND", Constant::U32(kind)),
             ],
             parameters: self.parameters(signature),

@@ -1,5 +1,6 @@
 //! A loss and its gradient as one op, with the gradient of the activation that made what the loss is taken of.
 
+use super::conv_kernels::{PAIRS, reads_pairs};
 use super::conv2d::reals;
 use super::mse::{SHAPES, infer_loss};
 use super::{ActivateBackward, Activation, BceLogits, BceLogitsBackward, Case, Mse, MseBackward, Values, activation};
@@ -63,18 +64,22 @@ impl Op for LossGradient {
         Ok(outputs)
     }
 
-    fn variants(&self, signature: &Signature<'_>, _: &Target) -> Vec<Variant> {
+    fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         const PASS: &str = include_str!("../../shaders/loss_gradient.wgsl");
         const MSE: &[&str] = &[activation::SNIPPET, PASS, include_str!("../../shaders/mse.wgsl")];
         const BCE: &[&str] = &[activation::SNIPPET, PASS, include_str!("../../shaders/bce_logits.wgsl")];
+        const QUADS: &str = include_str!("../../shaders/loss_gradient_quads.wgsl");
+        const MSE_QUADS: &[&str] = &[activation::SNIPPET, PAIRS, QUADS, include_str!("../../shaders/mse.wgsl")];
+        const BCE_QUADS: &[&str] = &[activation::SNIPPET, PAIRS, QUADS, include_str!("../../shaders/bce_logits.wgsl")];
         let elements = signature.inputs[0].shape.len();
         let groups = elements.div_ceil(GROUP_ELEMENTS);
-        let (name, files) = match self.loss {
-            LossOp::Mse => ("mse_gradient", MSE),
-            LossOp::BceLogits => ("bce_logits_gradient", BCE),
+        let (shader, quads) = match self.loss {
+            LossOp::Mse => (("mse_gradient", MSE), ("mse_gradient_quads", MSE_QUADS)),
+            LossOp::BceLogits => (("bce_logits_gradient", BCE), ("bce_logits_gradient_quads", BCE_QUADS)),
         };
+        let [shader, quads] = [shader, quads].map(|(name, files)| Shader { name, files });
         let pass = Launch {
-            shader: Shader { name, files },
+            shader,
             constants: self.activation.constants().into(),
             parameters: vec![
                 ("elements", elements.into()),
@@ -90,13 +95,18 @@ impl Op for LossGradient {
             bindings: vec![Binding::Scratch(0), Binding::Output(0)],
             workgroups: [1, 1, 1],
         };
-        vec![Variant {
-            name: "two-stage",
-            launches: vec![pass, total],
+        let variant = |name: &'static str, pass: Launch, per_element: f64| Variant {
+            name,
+            launches: vec![pass, total.clone()],
             scratch_bytes: vec![4 * groups],
-            estimate_us: elements as f64,
+            estimate_us: per_element * elements as f64,
             products: Products::F32,
-        }]
+        };
+        let mut variants = vec![variant("two-stage", pass.clone(), 1.0)];
+        if reads_pairs(target) && elements.is_multiple_of(4) {
+            variants.push(variant("quads", Launch { shader: quads, ..pass }, 0.5));
+        }
+        variants
     }
 
     fn reference(&self, signature: &Signature<'_>, inputs: &[&Array], outputs: &mut [Array]) {
@@ -169,6 +179,7 @@ fn cases(loss: LossOp) -> Vec<Case> {
     let mut cases: Vec<Case> = activations.map(|activation| case(loss, activation, &[3, 171])).collect();
     cases.extend(SHAPES.map(|dims| case(loss, Activation::Linear, dims)));
     cases.push(case(loss, Activation::Sigmoid, &[512]));
+    cases.push(case(loss, Activation::Tanh, &[3, 172]));
     cases
 }
 
