@@ -81,14 +81,15 @@ fn main() -> std::process::ExitCode {
     conclusion.exit_code()
 }
 
-/// An adapter, and what may run there: the smallest cases first.
+/// An adapter, and what may run there: kernels of many cases first, since a fault makes a driver compile every kernel anew, and
+/// of each kernel the smallest cases.
 struct Machine {
     adapter: Adapter,
     runs: Vec<Run>,
 }
 
 /// How a kernel is run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum How {
     /// In this precision.
     In(Precision),
@@ -101,6 +102,8 @@ struct Run {
     case: Arc<Case>,
     how: How,
     variant: &'static str,
+    /// What a driver compiles: shaders and constants.
+    kernel: String,
     /// The shader files that the kernel is made of.
     files: Vec<&'static str>,
     elements: usize,
@@ -120,7 +123,9 @@ impl Machine {
             };
             runs.extend(self::runs(how, &target).into_iter().filter_map(only_here));
         }
-        runs.sort_by_key(|run| run.elements);
+        let mut cases: BTreeMap<String, usize> = BTreeMap::new();
+        runs.iter().for_each(|run| *cases.entry(run.kernel.clone()).or_default() += 1);
+        runs.sort_by_cached_key(|run| (std::cmp::Reverse(cases[&run.kernel]), run.kernel.clone(), run.elements));
         Self { adapter, runs }
     }
 
@@ -147,7 +152,9 @@ fn runs(how: How, target: &Target) -> Vec<Run> {
                 continue;
             }
             let files = variant.launches.iter().flat_map(|launch| launch.shader.files).copied().collect();
-            runs.push(Run { case: case.clone(), how, variant: variant.name, files, elements });
+            let compiled = variant.launches.iter().map(|launch| (launch.shader.name, &launch.constants));
+            let kernel = format!("{how:?} {} {:?}", variant.name, compiled.collect::<Vec<_>>());
+            runs.push(Run { case: case.clone(), how, variant: variant.name, kernel, files, elements });
         }
     }
     runs
@@ -171,7 +178,7 @@ struct Bench<'m> {
     original: String,
     device: String,
     session: Session,
-    /// What runs the file; what found the last fault comes first, because every new kernel has to be compiled.
+    /// What runs the file; the kernel that showed the last fault comes first.
     runs: Vec<&'m Run>,
 }
 
@@ -205,7 +212,7 @@ impl<'m> Bench<'m> {
                 How::On(units) => case = altered(&case, Emulation { units, faulty: false }),
             }
             if let Some(what) = disagreement(&mut self.session, &case, run.variant)? {
-                self.runs[..=r].rotate_right(1);
+                self.runs.sort_by_key(|other| other.kernel != run.kernel);
                 return Ok(Some(format!("{} {} {}: {what}", case.op.name(), case.label, run.variant)));
             }
         }
