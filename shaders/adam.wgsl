@@ -10,8 +10,8 @@ fn this_step() -> Step {
 
 fn update(old: Element, step: Step) -> Element {
     let g = old.gradient;
-    let m = parameters.beta1 * old.first + (1.0 - parameters.beta1) * g;
-    let v = parameters.beta2 * old.second + (1.0 - parameters.beta2) * g * g;
+    let m = flushed(parameters.beta1 * old.first + (1.0 - parameters.beta1) * g);
+    let v = flushed(parameters.beta2 * old.second + (1.0 - parameters.beta2) * g * g);
     var change = step.rate * m / (sqrt(v) / step.root + parameters.epsilon);
     if (KERAS) { change = step.rate * step.root * m / (sqrt(v) + parameters.epsilon); }
     return Element(old.parameter - change, g, m, v);

@@ -8,8 +8,8 @@ fn this_step() -> Step { return Step(learning_rate[0] / bias_correction(paramete
 
 fn update(old: Element, step: Step) -> Element {
     let g = old.gradient;
-    let m = parameters.beta1 * old.first + (1.0 - parameters.beta1) * g;
-    let decayed = parameters.beta2 * old.second;
+    let m = flushed(parameters.beta1 * old.first + (1.0 - parameters.beta1) * g);
+    let decayed = flushed(parameters.beta2 * old.second);
     if (KERAS) {
         let u = max(decayed, abs(g));
         return Element(old.parameter - step.rate * m / (u + parameters.epsilon), g, m, u);
