@@ -2,8 +2,7 @@
 // clock.
 
 // Zero in place of a subnormal number. The first moment of a parameter whose gradient is zero from some step on decays until it
-// is subnormal and stays there, where drivers that compute on a processor take a hundred times as long: llvmpipe's steps of
-// quickdraw-deep fell from 103-153 to 85-89 a second.
+// is subnormal and stays there, where processors, and with them software drivers, take a hundred times as long.
 fn flushed(x: f32) -> f32 { return select(x, 0.0, abs(x) < 0x1p-126f); }
 
 // 1 - beta^t. The difference cancels for small t log(beta), where its series (eight terms) is exact to rounding.
