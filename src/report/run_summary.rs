@@ -188,6 +188,8 @@ mod tests {
         let summary = RunSummary {
             preset: "vae".to_owned(),
             steps: 7,
+            // A number that a hasty parser reads as its neighbour.
+            pca_mse: Some(7.118844954151071e-32),
             ending: "early_stopped".to_owned(),
             ..RunSummary::default()
         };
