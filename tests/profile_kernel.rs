@@ -170,7 +170,7 @@ fn a_sweep_is_a_table(device: String) {
         rows.iter().map(|row| (row["constants"]["WORKGROUP"].as_str(), row["workgroups"][0].as_u64())).collect();
     assert_eq!(seen, [(Some("32"), Some(16)), (Some("64"), Some(8)), (Some("128"), Some(4))]);
     let text = lab.text(&words);
-    assert!(text.lines().nth(1).unwrap().starts_with("WORKGROUP") && text.contains("fastest: WORKGROUP="), "{text}");
+    assert!(text.lines().nth(2).unwrap().starts_with("WORKGROUP") && text.contains("fastest: WORKGROUP="), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let (line, _) = lab.error(&words.replace("16;8;4", "16;8"));
     assert!(line.contains("--sweep: 3 values and 2 triples of --workgroups"), "{line}");

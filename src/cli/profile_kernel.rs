@@ -349,7 +349,7 @@ fn table(rows: &[(String, &KernelProfile)], head: &str) -> String {
     let width = rows.iter().map(|(label, _)| label.chars().count()).chain([head.chars().count()]).max().unwrap_or(0);
     let mut text = String::new();
     if let Some((_, first)) = rows.first() {
-        let _ = writeln!(text, "on {}, {}", first.device, first.method());
+        let _ = writeln!(text, "on {}\n{}", first.device, first.method());
     }
     let with_flops = rows.iter().any(|(_, profile)| profile.gflops.is_some());
     let gflops = if with_flops { "   GFLOP/s" } else { "" };

@@ -156,7 +156,7 @@ pub fn ratio(ratio: &Ratio) -> String {
 }
 
 impl KernelProfile {
-    /// How the times came about, in one line.
+    /// How the times came about, in a sentence.
     pub fn method(&self) -> String {
         let runs = match self.runs_per_sample {
             1 => String::new(),
@@ -193,7 +193,9 @@ impl fmt::Display for KernelProfile {
         writeln!(f, "  median      {}   min {}   p95 {}", duration(us.median), duration(us.min), duration(us.p95))?;
         writeln!(f, "  spread      MAD {} ({:.2} %)", duration(us.mad), 100.0 * us.spread())?;
         writeln!(f, "  certainty   {}", self.certainty())?;
-        writeln!(f, "  measured    {}", self.method())?;
+        for (line_at, line) in wrap(&self.method(), 66).iter().enumerate() {
+            writeln!(f, "  {:11} {line}", if line_at == 0 { "measured" } else { "" })?;
+        }
         if self.discarded_timestamps > 0 {
             writeln!(f, "  discarded   {} impossible timestamps", self.discarded_timestamps)?;
         }
