@@ -1,10 +1,4 @@
-// What Adam and its family share: moments that die away, and the bias correction. The file joined after this one declares the
-// clock.
-
-// Zero in place of a subnormal number. The first moment of a parameter whose gradient is zero from some step on decays until it
-// is subnormal and stays there, where processors, and with them software drivers, take a hundred times as long.
-fn flushed(x: f32) -> f32 { return select(x, 0.0, abs(x) < 0x1p-126f); }
-
+// The bias correction of Adam and its family. The file joined after this one declares the clock.
 // 1 - beta^t. The difference cancels for small t log(beta), where its series (eight terms) is exact to rounding.
 fn bias_correction(log_beta: f32) -> f32 {
     let t = f32(clock[0]) + f32(clock[1]) * 4294967296.0 + 1.0;

@@ -1,6 +1,6 @@
 // The gradients of some dense layers and the update of their weights and biases by an optimiser with two moments, in
-// one launch: dw = x^T dz and db = the sum of dz's rows, neither of them written. Joined with bias_correction.wgsl before and,
-// behind, a rule, as optimizer.wgsl.
+// one launch: dw = x^T dz and db = the sum of dz's rows, neither of them written. Joined with the same files as
+// optimizer.wgsl.
 //
 // One workgroup of 256: 32 inputs x 32 outputs of one layer, 2 x 2 per invocation, over slices of 32 rows of the batch staged
 // in workgroup memory (2 x 32 x 32 reals = 8 KiB). The bias has the row behind the last input, which is one everywhere.

@@ -1,6 +1,6 @@
-// One tensor's update by an optimiser with two moments. Joined with bias_correction.wgsl before and, behind, a rule: a struct
-// Step, this_step(), which gives what is the same for all elements, and update(element, step). A workgroup takes 512
-// neighbouring elements, 8 per invocation, so that the exponentials of the bias correction are paid once for eight.
+// One tensor's update by an optimiser with two moments. Joined with flushed.wgsl and bias_correction.wgsl before and, behind, a
+// rule: a struct Step, this_step(), which gives what is the same for all elements, and update(element, step). A workgroup takes
+// 512 neighbouring elements, 8 per invocation, so that the exponentials of the bias correction are paid once for eight.
 struct Parameters {
     elements: u32,
     beta1: f32,

@@ -1,6 +1,6 @@
 // As optimizer.wgsl, for a multiple of four elements: one invocation loads, updates and stores four neighbouring ones, twice,
-// in pairs of words. For software drivers, which load lane by lane. Joined with bias_correction.wgsl and pairs.wgsl before
-// and, behind, a rule, as optimizer.wgsl; what is the same for all elements is loaded once for two fours, and not for each.
+// in pairs of words. For software drivers, which load lane by lane: what is the same for all elements is loaded once for two
+// fours, and not for each. Joined with the same files, and with pairs.wgsl before this one.
 struct Parameters {
     elements: u32,
     beta1: f32,

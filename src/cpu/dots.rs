@@ -1,11 +1,12 @@
-//! Products of matrices with few columns: where [`tile`](super::tile) has a column in each lane of a vector, and would leave
-//! most lanes empty, here the lanes are neighbouring terms of one sum, which are added up at the end.
+//! Products of matrices whose right side has each column whole in memory: where [`tile`](super::tile) has a column in each lane
+//! of a vector, here the lanes are neighbouring terms of one sum, which are added up at the end. For few columns, which would
+//! leave most lanes empty, and for right sides that would have to be transposed into panels.
 #![expect(
     clippy::needless_range_loop,
     reason = "rows and columns of a tile are counted through several arrays at once"
 )]
 
-use super::tile::Left;
+use super::tile::{Left, filled_up};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Columns that are taken together: their sums and those of a few rows fill the registers.
@@ -46,8 +47,7 @@ impl Dots<'_> {
     unsafe fn rows<S: Simd, const M: usize>(self, simd: S) {
         let depth = self.left.depth();
         for (from, to) in self.left.rows.chunks(M).zip(self.to.chunks(M)) {
-            let mut rows = [from[from.len() - 1]; M];
-            rows[..from.len()].copy_from_slice(from);
+            let rows: [usize; M] = filled_up(from);
             for first in (0..self.columns).step_by(TOGETHER) {
                 let right = &self.right[first * depth..];
                 let y = &mut self.y[first..];

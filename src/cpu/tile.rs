@@ -187,8 +187,7 @@ impl Product<'_> {
         assert!(V * S::F32_LANES == self.panels.width, "a panel of another width");
         let whole = self.columns == self.panels.width;
         for (from, to) in self.left.rows.chunks(M).zip(self.to.chunks(M)) {
-            let mut rows = [from[from.len() - 1]; M];
-            rows[..from.len()].copy_from_slice(from);
+            let rows = filled_up(from);
             // SAFETY: the caller's, and every row is one of the left matrix.
             let sums = unsafe { sum_tile::<S, M, V>(simd, &self.left, &rows, self.panel.as_ptr(), self.pitch) };
             if let (true, Ok(to)) = (whole, <&[usize; M]>::try_from(to)) {
@@ -210,6 +209,14 @@ impl Product<'_> {
             }
         }
     }
+}
+
+/// M rows of at most as many, the last one again where some are missing.
+#[inline(always)]
+pub(super) fn filled_up<const M: usize>(rows: &[usize]) -> [usize; M] {
+    let mut filled = [rows[rows.len() - 1]; M];
+    filled[..rows.len()].copy_from_slice(rows);
+    filled
 }
 
 /// Rows of a tile of two vectors of AVX-512, so that few are computed in vain: batches of 50 and 64 are no multiple of 12.

@@ -50,8 +50,8 @@ impl Op for Adam {
 
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         const RULE: &str = include_str!("../../shaders/adam.wgsl");
-        const QUADS: &[&str] = &[BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
-        let shader = Shader { name: "adam", files: &[BIAS_CORRECTION, MOMENTS, RULE] };
+        const QUADS: &[&str] = &[FLUSHED, BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
+        let shader = Shader { name: "adam", files: &[FLUSHED, BIAS_CORRECTION, MOMENTS, RULE] };
         let quads = Shader { name: "adam_quads", files: QUADS };
         let keras = vec![("KERAS", Constant::Bool(self.convention == AdamConvention::Keras))];
         let betas = [self.beta1, self.beta2];
@@ -103,7 +103,8 @@ impl Rule for Adam {
 
     fn kernel(&self) -> Shader {
         let files = &[
-            include_str!("../../shaders/bias_correction.wgsl"),
+            FLUSHED,
+            BIAS_CORRECTION,
             include_str!("../../shaders/optimizer_several.wgsl"),
             several::SHARE,
             include_str!("../../shaders/adam.wgsl"),
@@ -138,6 +139,7 @@ pub(super) fn infer_moments(op: &str, inputs: &[TensorType]) -> Result<Vec<Tenso
 }
 
 /// Files of the kernels of optimisers with two moments, before that of the rule.
+pub(super) const FLUSHED: &str = include_str!("../../shaders/flushed.wgsl");
 pub(super) const BIAS_CORRECTION: &str = include_str!("../../shaders/bias_correction.wgsl");
 pub(super) const MOMENTS: &str = include_str!("../../shaders/optimizer.wgsl");
 pub(super) const MOMENTS_QUADS: &str = include_str!("../../shaders/optimizer_quads.wgsl");

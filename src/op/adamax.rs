@@ -2,8 +2,8 @@
 
 use super::Case;
 use super::adam::{
-    BIAS_CORRECTION, MOMENTS, MOMENTS_IN_PLACE, MOMENTS_QUADS, corrections, each_moment, infer_moments, moments_cases,
-    moments_variants, step,
+    BIAS_CORRECTION, FLUSHED, MOMENTS, MOMENTS_IN_PLACE, MOMENTS_QUADS, corrections, each_moment, infer_moments,
+    moments_cases, moments_variants, step,
 };
 use super::conv_kernels::PAIRS;
 use super::several::{self, Rule};
@@ -52,8 +52,8 @@ impl Op for Adamax {
 
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         const RULE: &str = include_str!("../../shaders/adamax.wgsl");
-        const QUADS: &[&str] = &[BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
-        let shader = Shader { name: "adamax", files: &[BIAS_CORRECTION, MOMENTS, RULE] };
+        const QUADS: &[&str] = &[FLUSHED, BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
+        let shader = Shader { name: "adamax", files: &[FLUSHED, BIAS_CORRECTION, MOMENTS, RULE] };
         let quads = Shader { name: "adamax_quads", files: QUADS };
         let keras = vec![("KERAS", Constant::Bool(self.convention == AdamaxConvention::Keras))];
         let betas = [self.beta1, self.beta2];
@@ -101,7 +101,8 @@ impl Rule for Adamax {
 
     fn kernel(&self) -> Shader {
         let files = &[
-            include_str!("../../shaders/bias_correction.wgsl"),
+            FLUSHED,
+            BIAS_CORRECTION,
             include_str!("../../shaders/optimizer_several.wgsl"),
             several::SHARE,
             include_str!("../../shaders/adamax.wgsl"),

@@ -1,6 +1,6 @@
 //! The gradients of dense layers and the update of their weights by them as one op: no gradient is written.
 
-use super::adam::BIAS_CORRECTION;
+use super::adam::{BIAS_CORRECTION, FLUSHED};
 use super::conv2d::reals;
 use super::several::{Rule, per_launch};
 use super::{Adam, AdamConvention, Adamax, AdamaxConvention, Case, Draw, Nadam, Several, Tick, Values, WeightBiasGrad};
@@ -41,9 +41,9 @@ impl MomentsRule {
 
     fn shader(&self) -> Shader {
         const LAYERS: &str = include_str!("../../shaders/dense_update.wgsl");
-        const ADAM: &[&str] = &[BIAS_CORRECTION, LAYERS, include_str!("../../shaders/adam.wgsl")];
-        const ADAMAX: &[&str] = &[BIAS_CORRECTION, LAYERS, include_str!("../../shaders/adamax.wgsl")];
-        const NADAM: &[&str] = &[BIAS_CORRECTION, LAYERS, include_str!("../../shaders/nadam.wgsl")];
+        const ADAM: &[&str] = &[FLUSHED, BIAS_CORRECTION, LAYERS, include_str!("../../shaders/adam.wgsl")];
+        const ADAMAX: &[&str] = &[FLUSHED, BIAS_CORRECTION, LAYERS, include_str!("../../shaders/adamax.wgsl")];
+        const NADAM: &[&str] = &[FLUSHED, BIAS_CORRECTION, LAYERS, include_str!("../../shaders/nadam.wgsl")];
         match self {
             Self::Adam(_) => Shader { name: "dense_update_adam", files: ADAM },
             Self::Adamax(_) => Shader { name: "dense_update_adamax", files: ADAMAX },

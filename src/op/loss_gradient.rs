@@ -66,16 +66,21 @@ impl Op for LossGradient {
 
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         const PASS: &str = include_str!("../../shaders/loss_gradient.wgsl");
-        const MSE: &[&str] = &[activation::SNIPPET, PASS, include_str!("../../shaders/mse.wgsl")];
-        const BCE: &[&str] = &[activation::SNIPPET, PASS, include_str!("../../shaders/bce_logits.wgsl")];
-        const QUADS: &str = include_str!("../../shaders/loss_gradient_quads.wgsl");
-        const MSE_QUADS: &[&str] = &[activation::SNIPPET, PAIRS, QUADS, include_str!("../../shaders/mse.wgsl")];
-        const BCE_QUADS: &[&str] = &[activation::SNIPPET, PAIRS, QUADS, include_str!("../../shaders/bce_logits.wgsl")];
+        const ELEMENTS: &str = include_str!("../../shaders/loss_elements.wgsl");
+        const QUADS: &str = include_str!("../../shaders/loss_quads.wgsl");
+        const MSE: &str = include_str!("../../shaders/mse.wgsl");
+        const BCE: &str = include_str!("../../shaders/bce_logits.wgsl");
         let elements = signature.inputs[0].shape.len();
         let groups = elements.div_ceil(GROUP_ELEMENTS);
-        let (shader, quads) = match self.loss {
-            LossOp::Mse => (("mse_gradient", MSE), ("mse_gradient_quads", MSE_QUADS)),
-            LossOp::BceLogits => (("bce_logits_gradient", BCE), ("bce_logits_gradient_quads", BCE_QUADS)),
+        let [shader, quads]: [(&str, &[&str]); 2] = match self.loss {
+            LossOp::Mse => [
+                ("mse_gradient", &[activation::SNIPPET, PASS, ELEMENTS, MSE]),
+                ("mse_gradient_quads", &[activation::SNIPPET, PAIRS, PASS, QUADS, MSE]),
+            ],
+            LossOp::BceLogits => [
+                ("bce_logits_gradient", &[activation::SNIPPET, PASS, ELEMENTS, BCE]),
+                ("bce_logits_gradient_quads", &[activation::SNIPPET, PAIRS, PASS, QUADS, BCE]),
+            ],
         };
         let [shader, quads] = [shader, quads].map(|(name, files)| Shader { name, files });
         let pass = Launch {

@@ -293,23 +293,25 @@ fn halve_row(x: &[f32], [width, channels]: [usize; 2], oy: usize, y: &mut [f32],
         for ((y, argmax), ((a, b), (c, d))) in y.iter_mut().zip(argmax).zip(values) {
             let (mut best, mut place) = (*a, at as u32);
             for (value, at) in [(*b, at + 1), (*c, at + width), (*d, at + width + 1)] {
-                let larger = value > best;
-                best = if larger { value } else { best };
-                place = if larger { at as u32 } else { place };
+                take_larger(&mut best, &mut place, value, at as u32);
             }
             (*y, *argmax) = (best, place);
         }
     }
 }
 
-/// Where x is larger than y, it and its place take over; no branches, so that the loop is vectorised.
+/// Where x is larger than y, it and its place take over.
 #[inline(always)]
 fn keep_larger(y: &mut [f32], argmax: &mut [u32], x: &[f32], at: u32) {
-    for ((y, argmax), &x) in y.iter_mut().zip(argmax).zip(x) {
-        let larger = x > *y;
-        *y = if larger { x } else { *y };
-        *argmax = if larger { at } else { *argmax };
-    }
+    y.iter_mut().zip(argmax).zip(x).for_each(|((y, argmax), &x)| take_larger(y, argmax, x, at));
+}
+
+/// If x is larger than y, it and its place take over; no branches, so that loops over it are vectorised.
+#[inline(always)]
+fn take_larger(y: &mut f32, argmax: &mut u32, x: f32, at: u32) {
+    let larger = x > *y;
+    *y = if larger { x } else { *y };
+    *argmax = if larger { at } else { *argmax };
 }
 
 /// One invocation per element of the tensor with `elements` elements.

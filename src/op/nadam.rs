@@ -1,8 +1,8 @@
 //! Nadam: Adam with Nesterov's momentum, whose weight follows a schedule.
 
 use super::adam::{
-    BIAS_CORRECTION, MOMENTS, MOMENTS_IN_PLACE, MOMENTS_QUADS, corrections, each_moment, infer_moments, moments_cases,
-    moments_variants, step,
+    BIAS_CORRECTION, FLUSHED, MOMENTS, MOMENTS_IN_PLACE, MOMENTS_QUADS, corrections, each_moment, infer_moments,
+    moments_cases, moments_variants, step,
 };
 use super::conv_kernels::PAIRS;
 use super::several::{self, Rule};
@@ -113,8 +113,8 @@ impl Op for Nadam {
 
     fn variants(&self, signature: &Signature<'_>, target: &Target) -> Vec<Variant> {
         const RULE: &str = include_str!("../../shaders/nadam.wgsl");
-        const QUADS: &[&str] = &[BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
-        let shader = Shader { name: "nadam", files: &[BIAS_CORRECTION, MOMENTS, RULE] };
+        const QUADS: &[&str] = &[FLUSHED, BIAS_CORRECTION, PAIRS, MOMENTS_QUADS, RULE];
+        let shader = Shader { name: "nadam", files: &[FLUSHED, BIAS_CORRECTION, MOMENTS, RULE] };
         let quads = Shader { name: "nadam_quads", files: QUADS };
         let betas = [self.beta1, self.beta2];
         moments_variants([shader, quads], Vec::new(), betas, self.epsilon, signature, target)
@@ -158,7 +158,8 @@ impl Rule for Nadam {
 
     fn kernel(&self) -> Shader {
         let files = &[
-            include_str!("../../shaders/bias_correction.wgsl"),
+            FLUSHED,
+            BIAS_CORRECTION,
             include_str!("../../shaders/optimizer_several.wgsl"),
             several::SHARE,
             include_str!("../../shaders/nadam.wgsl"),

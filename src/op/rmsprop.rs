@@ -1,5 +1,6 @@
 //! RMSProp.
 
+use super::adam::FLUSHED;
 use super::several::{self, GROUP_ELEMENTS, Rule};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::cpu::vector::{flushed, wide};
@@ -67,6 +68,7 @@ impl Op for RmsProp {
             shader: Shader {
                 name: "rmsprop",
                 files: &[
+                    FLUSHED,
                     include_str!("../../shaders/optimizer_one_moment.wgsl"),
                     include_str!("../../shaders/rmsprop.wgsl"),
                 ],
@@ -122,6 +124,7 @@ impl Rule for RmsProp {
 
     fn kernel(&self) -> Shader {
         let files = &[
+            FLUSHED,
             include_str!("../../shaders/optimizer_one_moment_several.wgsl"),
             several::SHARE,
             include_str!("../../shaders/rmsprop.wgsl"),

@@ -1,5 +1,6 @@
 //! Stochastic gradient descent, with or without momentum.
 
+use super::adam::FLUSHED;
 use super::several::{self, GROUP_ELEMENTS, Rule, SEVERAL};
 use super::{Case, Values, conv2d::reals, expect_f32, expect_inputs, expect_same};
 use crate::cpu::vector::{flushed, wide};
@@ -83,6 +84,7 @@ impl Op for Sgd {
         };
         if self.has_momentum() {
             let files = &[
+                FLUSHED,
                 include_str!("../../shaders/optimizer_one_moment.wgsl"),
                 include_str!("../../shaders/sgd_momentum.wgsl"),
             ];
@@ -152,6 +154,7 @@ impl Rule for Sgd {
             };
         }
         let files = &[
+            FLUSHED,
             include_str!("../../shaders/optimizer_one_moment_several.wgsl"),
             several::SHARE,
             include_str!("../../shaders/sgd_momentum.wgsl"),

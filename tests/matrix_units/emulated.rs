@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
 /// What is emulated: every size of matrices, over subgroups of different sizes.
-pub(crate) const UNITS: [MatrixUnits; 2] = [MatrixUnits { size: 16, lanes: 64 }, MatrixUnits { size: 8, lanes: 32 }];
+pub(crate) const UNITS: [MatrixUnits; 2] = [MatrixUnits { size: 16, lanes: 32 }, MatrixUnits { size: 8, lanes: 64 }];
 
 /// Leaves an op the kernels that it has on these units, emulated.
 #[derive(Debug)]

@@ -156,6 +156,15 @@ pub(crate) static FAULTS: &[FileFaults] = &[
             arithmetic("= parameters.value", "= -parameters.value"),
         ],
     ),
+    of_without(
+        "flushed",
+        &[(Kind::Index, "nothing is indexed")],
+        &[
+            boundary("0x1p-126f", "0.05"),
+            arithmetic("abs(x) < 0x1p-126f", "x < 0x1p-126f"),
+            arithmetic("select(x, 0.0,", "select(0.0, x,"),
+        ],
+    ),
     of(
         "gather",
         &[

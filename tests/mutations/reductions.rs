@@ -79,12 +79,10 @@ pub(crate) static FAULTS: &[FileFaults] = &[
     of(
         "loss_gradient",
         &[
-            index("target_[i]", "target_[0u]"),
             index("sums[number]", "sums[0u]"),
             index("k * 64u + lane", "k * 64u"),
             index("total += partial[i]", "total += partial[0]"),
-            boundary("i < parameters.elements", "i <= parameters.elements"),
-            boundary("k < 8u", "k < 7u"),
+            boundary("k < 8u / WIDTH", "k + 1u < 8u / WIDTH"),
             boundary("i < 64u", "i < 63u"),
             arithmetic("* activation_slope(value)", ""),
             arithmetic("parameters.scale * ", ""),
@@ -92,20 +90,21 @@ pub(crate) static FAULTS: &[FileFaults] = &[
         ],
     ),
     of(
-        "loss_gradient_quads",
+        "loss_elements",
+        &[
+            index("target_[i]", "target_[0u]"),
+            boundary("i >= parameters.elements", "i > parameters.elements"),
+            arithmetic("return term(", "return -term("),
+        ],
+    ),
+    of(
+        "loss_quads",
         &[
             index("reals(target_[i])", "reals(target_[0u])"),
-            index("sums[number]", "sums[0u]"),
-            index("k * 64u + lane", "k * 64u"),
             index("slope(value.y, wanted.y)", "slope(value.y, wanted.x)"),
             index("term(value.w, wanted.w)", "term(value.z, wanted.w)"),
-            index("total += partial[i]", "total += partial[0]"),
-            boundary("i * 4u < parameters.elements", "i * 4u <= parameters.elements"),
-            boundary("k < 2u", "k < 1u"),
-            boundary("i < 64u", "i < 63u"),
-            arithmetic("* activation_slope(value)", ""),
-            arithmetic("parameters.scale * ", ""),
-            barrier("workgroupBarrier();\n", "\n"),
+            boundary("i * 4u >= parameters.elements", "i * 4u > parameters.elements"),
+            arithmetic("+ (term(value.z", "- (term(value.z"),
         ],
     ),
     of(

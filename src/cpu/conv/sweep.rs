@@ -48,8 +48,8 @@ const WIDE: usize = 8;
 
 /// A few pictures that the kernel is swept over.
 pub(crate) struct Group<'a> {
-    pub(super) floats: usize,
-    pub(super) compute: &'a dyn Fn(&mut [f32]),
+    floats: usize,
+    compute: &'a dyn Fn(&mut [f32]),
 }
 
 impl Group<'_> {
@@ -125,13 +125,25 @@ impl Sweep {
         parts: impl FnOnce(usize) -> P,
         work: impl Fn(P::Item, Group<'_>) + Sync,
     ) {
-        let picture = self.padded.picture_len();
-        let group = self.group(x.len() / picture.max(1));
+        let group = self.group(x.len() / self.padded.picture_len().max(1));
         self.with_packed(w, |packed| {
-            parts(group).zip(x.par_chunks(group * picture)).for_each(|(part, x)| {
-                let compute = |y: &mut [f32]| scratch::with(|scratch| self.run_group(x, packed, y, scratch));
-                work(part, Group { floats: x.len() / picture * self.output_len(), compute: &compute });
-            });
+            self.deal(x, parts(group), group, work, |x, y, scratch| self.run_group(x, packed, y, scratch));
+        });
+    }
+
+    /// Deals groups of so many pictures, each with its part, to the threads; `run_group` computes the outputs of one.
+    pub(super) fn deal<P: IndexedParallelIterator>(
+        &self,
+        x: &[f32],
+        parts: P,
+        group: usize,
+        work: impl Fn(P::Item, Group<'_>) + Sync,
+        run_group: impl Fn(&[f32], &mut [f32], &mut Scratch) + Sync,
+    ) {
+        let picture = self.padded.picture_len();
+        parts.zip(x.par_chunks(group * picture)).for_each(|(part, x)| {
+            let compute = |y: &mut [f32]| scratch::with(|scratch| run_group(x, y, scratch));
+            work(part, Group { floats: x.len() / picture * self.output_len(), compute: &compute });
         });
     }
 

@@ -50,6 +50,11 @@ impl WeightGrad {
         self.axes.map(Axis::output).iter().product()
     }
 
+    /// Whether the gradients of a position are a row of a panel as they lie in memory.
+    fn has_panels(&self) -> bool {
+        self.channels[1] == self.panels.width()
+    }
+
     /// Rows of dw: taps times channels of x.
     fn rows(&self) -> usize {
         self.axes.map(Axis::kernel).iter().product::<usize>() * self.channels[0]
@@ -119,7 +124,7 @@ struct Layout<'a> {
 impl<'a> Layout<'a> {
     fn new(of: &'a WeightGrad, count: usize) -> Self {
         // Where the gradients are a panel as they are, runs may be shorter.
-        let shorter = if of.channels[1] == of.panels.width() { 2 } else { 1 };
+        let shorter = if of.has_panels() { 2 } else { 1 };
         Self { of, count, interleaved: count >= shorter * of.axes[1].output() }
     }
 
@@ -177,7 +182,7 @@ impl<'a> Layout<'a> {
 
     /// Whether the gradients of all positions are a panel as they lie in memory.
     fn is_packed(&self) -> bool {
-        !self.interleaved && self.of.channels[1] == self.of.panels.width()
+        !self.interleaved && self.of.has_panels()
     }
 
     /// Copies gradients into panels, in the order of the runs.

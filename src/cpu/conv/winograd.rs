@@ -92,14 +92,10 @@ impl Winograd {
         parts: impl FnOnce(usize) -> P,
         work: impl Fn(P::Item, Group<'_>) + Sync,
     ) {
-        let picture = self.sweep.padded.picture_len();
-        let batch = x.len() / picture.max(1);
+        let batch = x.len() / self.sweep.padded.picture_len().max(1);
         let group = self.block().div_ceil(self.count()).min(batch.div_ceil(8)).max(1);
         self.with_transformed(w, |kernel| {
-            parts(group).zip(x.par_chunks(group * picture)).for_each(|(part, x)| {
-                let compute = |y: &mut [f32]| scratch::with(|scratch| self.run_group(x, kernel, y, scratch));
-                work(part, Group { floats: x.len() / picture * self.sweep.output_len(), compute: &compute });
-            });
+            self.sweep.deal(x, parts(group), group, work, |x, y, scratch| self.run_group(x, kernel, y, scratch));
         });
     }
 
