@@ -4,7 +4,7 @@
 
 mod lab;
 
-use lab::{Ended, Lab, PICTURES, TINY, gradient};
+use lab::{Ended, Lab, PICTURES, TINY, gradient, open_picture, save_png};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn size_of(path: &Path) -> (u32, u32) {
-    image::image_dimensions(path).unwrap()
+    open_picture(path).into_luma8().dimensions()
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn pictures_go_in_and_come_out() {
     let (shape, values) = degrain::data::npy::read(&lab.path("all.npy")).unwrap();
     assert_eq!(shape, [PICTURES + 1, 8, 8, 1]);
     let byte = ((f64::from(values[0]) + 0.5) * 255.0).round().clamp(0.0, 255.0);
-    assert_eq!(f64::from(image::open(lab.path("out/00.png")).unwrap().into_luma8().get_pixel(0, 0).0[0]), byte);
+    assert_eq!(f64::from(open_picture(lab.path("out/00.png")).into_luma8().get_pixel(0, 0).0[0]), byte);
     let from_array = lab.run(&["reconstruct", "run", "all.npy", "--output", "rows", "--device=cpu", "--json"]).ok();
     assert_eq!(from_array.json()["outputs"][2], "rows/row-2.png");
 
@@ -474,7 +474,7 @@ fn bad_pictures_are_named() {
     let bytes = jpeg.into_inner();
     fs::write(lab.path("pictures/cut.jpg"), &bytes[..bytes.len() / 2]).unwrap();
     fs::write(lab.path("pictures/whole.jpg"), &bytes).unwrap();
-    gradient(33, 7, 2).save(lab.path("pictures/wide.png")).unwrap();
+    save_png(gradient(33, 7, 2), lab.path("pictures/wide.png"));
     let ended = train("pictures").ok();
     assert!(ended.stderr.contains("skipped cut.jpg: truncated"), "{}", ended.stderr);
     assert!(ended.stderr.contains("skipped 1 of 43 pictures"), "{}", ended.stderr);

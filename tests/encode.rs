@@ -8,7 +8,7 @@ use degrain::data::npy;
 use degrain::model::Preset;
 use degrain::train::{Inference, Weights};
 use degrain::validate::{Open, device_trials};
-use lab::Lab;
+use lab::{Lab, open_picture, save_png};
 use libtest_mimic::{Arguments, Trial};
 use std::fs;
 use std::path::Path;
@@ -83,7 +83,7 @@ impl Lab {
         for i in 0..PICTURES as u32 {
             let folder = if i < 9 { "pictures" } else { "pictures/more" };
             let picture = image::GrayImage::from_fn(8, 8, |x, y| image::Luma([(x * 20 + y * 9 * i + i * 5) as u8]));
-            picture.save(lab.path(&format!("{folder}/p{i:02}.png"))).unwrap();
+            save_png(picture, lab.path(&format!("{folder}/p{i:02}.png")));
         }
         lab.json(&["train", "tiny.toml", "--data=pictures", "--out=run", "--no-pca"]);
         lab
@@ -137,7 +137,7 @@ fn sources_of_any_kind_have_the_same_codes() {
     assert_eq!(encoded["count"], PICTURES);
     assert!(lab.read("archive.npy") == lab.read("codes.npy"));
     // Floats as they are: pictures as the network sees them.
-    let pixels = image::open(lab.path("pictures/p03.png")).unwrap().into_luma8();
+    let pixels = open_picture(lab.path("pictures/p03.png")).into_luma8();
     let floats: Vec<f32> = pixels.as_raw().iter().map(|&byte| f32::from(byte) / 255.0 - 0.5).collect();
     npy::write(&lab.path("one.npy"), &[1, 8, 8, 1], &floats).unwrap();
     lab.json(&["encode", "run", "--data=one.npy", "-o", "array.npy"]);

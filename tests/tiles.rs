@@ -7,7 +7,7 @@ mod lab;
 use degrain::model::Preset;
 use degrain::session::Session;
 use degrain::train::{Inference, TileOptions, Weights, denoise_tiled};
-use lab::Lab;
+use lab::{Lab, open_picture, save_png};
 use std::fs;
 
 /// Fully convolutional, for colour patches of 8x8.
@@ -83,7 +83,7 @@ impl Lab {
                 image::Rgb([0, 1, 2].map(|c| (wave((x + i) as usize, y as usize, c) * 255.0) as u8))
             });
             let folder = if i < 8 { "photos" } else { "photos/more" };
-            photo.save(lab.path(&format!("{folder}/p{i}.png"))).unwrap();
+            save_png(photo, lab.path(&format!("{folder}/p{i}.png")));
         }
         lab
     }
@@ -109,7 +109,7 @@ fn a_run_trains_on_patches_and_keeps_those_of_a_photo_on_one_side() {
     let seeded =
         lab.json(&["train", "tiny.toml", "--data=photos", "--out=three", "--limit=4", "--seed=2", "--val=0.25"]);
     assert_eq!((&seeded["train_pictures"], &seeded["held_out_pictures"]), (&15.into(), &5.into()), "4 photos");
-    image::RgbImage::new(7, 30).save(lab.path("photos/a-small.png")).unwrap();
+    save_png(image::RgbImage::new(7, 30), lab.path("photos/a-small.png"));
     let told = lab.run(&["train", "tiny.toml", "--data=photos", "--out=four", "--steps=1"]).stderr;
     assert!(told.contains("skipped a-small.png: 7x30 is smaller than the patches of 8x8"), "{told}");
     let error = lab.error(&["train", "tiny.toml", "--data=photos", "--set=data.patches=0"]);
@@ -121,17 +121,15 @@ fn a_run_trains_on_patches_and_keeps_those_of_a_photo_on_one_side() {
 #[test]
 fn photos_keep_their_names_sizes_and_colours() {
     let lab = Lab::trained();
-    image::GrayImage::from_fn(33, 9, |x, y| image::Luma([(x * 7 + y * 3) as u8]))
-        .save(lab.path("photos/grey.png"))
-        .unwrap();
+    let grey = image::GrayImage::from_fn(33, 9, |x, y| image::Luma([(x * 7 + y * 3) as u8]));
+    save_png(grey, lab.path("photos/grey.png"));
     let many = lab.json(&["denoise", "run", "photos", "-o", "out", "--noise=gaussian:0.1"]);
     assert_eq!((&many["count"], many["outputs"].as_array().unwrap().len()), (&11.into(), 11));
     let noisy = many["noisy_mse"].as_f64().unwrap();
     assert!((noisy - 0.01).abs() < 0.001, "sigma 0.1 gives {noisy}");
     assert!(many["mse"].as_f64().unwrap() > 0.0 && many["peak_rss_bytes"].as_u64().unwrap() > 0);
     for name in ["p0.png", "p7.png", "more/p9.png", "grey.png"] {
-        let [before, after] =
-            ["photos", "out"].map(|folder| image::open(lab.path(&format!("{folder}/{name}"))).unwrap());
+        let [before, after] = ["photos", "out"].map(|folder| open_picture(lab.path(&format!("{folder}/{name}"))));
         assert_eq!((before.width(), before.height(), before.color()), (after.width(), after.height(), after.color()));
         assert!(before != after, "{name} is as it was");
     }
@@ -170,12 +168,12 @@ fn a_network_for_one_size_resizes_unless_tiles_are_asked_for() {
     lab.json(&[&words[..], &more].concat());
     let small = lab.json(&["denoise", "run", "photos/p0.png", "-o", "small.png"]);
     assert_eq!(small["shape"], serde_json::json!([8, 8, 1]));
-    assert_eq!(image::image_dimensions(lab.path("small.png")).unwrap(), (8, 8));
+    assert_eq!(open_picture(lab.path("small.png")).into_luma8().dimensions(), (8, 8));
     let tiled = lab.json(&["denoise", "run", "photos/p0.png", "-o", "large.png", "--tiles"]);
     assert_eq!((&tiled["tile"], &tiled["shapes"][0]), (&serde_json::json!([8, 8]), &serde_json::json!([20, 30, 3])));
     assert!(tiled["mse"].as_f64().is_some(), "trained without noise, it is to give back its input");
     // Each colour went through the network for grey pictures.
-    let large = image::open(lab.path("large.png")).unwrap();
+    let large = open_picture(lab.path("large.png"));
     assert_eq!((large.width(), large.height(), large.color()), (30, 20, image::ColorType::Rgb8));
     let error = lab.error(&["denoise", "run", "photos/p0.png", "-o", "x.png", "--tile-size=16"]);
     assert!(error.contains("--tile-size: lfw-linear takes pictures of 8x8 alone"), "{error}");

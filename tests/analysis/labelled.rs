@@ -1,6 +1,6 @@
 //! A folder of labelled pictures, and `degrain` run in it.
 
-use super::lab::{Lab, TINY};
+use super::lab::{Lab, TINY, save_png};
 use std::fs;
 
 /// Sub-folders of `pictures`, each a label.
@@ -15,7 +15,7 @@ pub(crate) fn labelled() -> Lab {
     for label in LABELS {
         fs::create_dir_all(lab.path(&format!("pictures/{label}"))).unwrap();
         for i in 0..EACH {
-            picture(label, i).save(lab.path(&format!("pictures/{label}/{i:02}.png"))).unwrap();
+            save_png(picture(label, i), lab.path(&format!("pictures/{label}/{i:02}.png")));
         }
     }
     lab

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use image::codecs::png::PngEncoder;
+use image::{DynamicImage, ImageEncoder};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
@@ -69,7 +71,7 @@ impl Lab {
         fs::write(lab.path("tiny.toml"), TINY).unwrap();
         fs::create_dir(lab.path("pictures")).unwrap();
         for i in 0..PICTURES {
-            gradient(8, 8, i).save(lab.path(&format!("pictures/{i:02}.png"))).unwrap();
+            save_png(gradient(8, 8, i), lab.path(&format!("pictures/{i:02}.png")));
         }
         lab
     }
@@ -169,6 +171,21 @@ impl Ended {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
+}
+
+/// A picture file. `image::open` would compile the decoders of all kinds for each test file that calls it.
+pub(crate) fn open_picture(path: impl AsRef<Path>) -> DynamicImage {
+    image::load_from_memory(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Writes a PNG file; `save` would compile all encoders.
+pub(crate) fn save_png(picture: impl Into<DynamicImage>, path: impl AsRef<Path>) {
+    let picture = picture.into();
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(picture.as_bytes(), picture.width(), picture.height(), picture.color().into())
+        .unwrap();
+    fs::write(path, bytes).unwrap();
 }
 
 /// A picture that no other seed gives.
