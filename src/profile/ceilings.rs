@@ -64,15 +64,29 @@ impl Ceilings {
     }
 
     /// Those that were measured before on this device and driver, else as [`Ceilings::measure`]. They are kept beside the
-    /// decoded pictures, in `$DEGRAIN_CACHE`, else `$XDG_CACHE_HOME/degrain`, else `~/.cache/degrain`.
+    /// decoded pictures, in `$DEGRAIN_CACHE`, else `$XDG_CACHE_HOME/degrain`, else `~/.cache/degrain`. The processor's arithmetic
+    /// is measured again, which takes some milliseconds, and the better figure kept: where other machines share the processor,
+    /// the first one may come from minutes at half its speed.
     ///
     /// # Errors
     /// As [`Ceilings::measure`]. A cache that cannot be read or written is not an error.
     pub fn cached(session: &mut Session) -> Result<Self> {
         let usable = |known: &Self| known.device == session.device() && known.version == VERSION && known.gflops > 0.0;
         match kept_file(session).read().filter(usable) {
-            Some(known) => Ok(known),
+            Some(mut known) => {
+                if session.target().is_none() {
+                    known.raise_gflops(host::fma_gflops(), session);
+                }
+                Ok(known)
+            }
             None => Self::measure_and_keep(session),
+        }
+    }
+
+    fn raise_gflops(&mut self, gflops: f64, session: &Session) {
+        if gflops > self.gflops {
+            self.gflops = gflops;
+            let _ = kept_file(session).write(self);
         }
     }
 
