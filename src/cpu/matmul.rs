@@ -104,7 +104,7 @@ const WIDE: usize = 16;
 /// Columns of a task that sums them so: rows of the left side are read once for all of them.
 const DOTS: usize = 16;
 
-/// Rows of a task that takes all columns.
+/// Rows of a task that takes all columns, where there are many.
 const RANGE: usize = 48;
 
 /// Products that one thread takes at least: 10 us of them, to wake another takes some.
@@ -130,7 +130,7 @@ pub(crate) fn run(op: &Matmul, signature: &Signature<'_>, call: &mut CpuCall<'_>
     // With AVX-512 the latter took 110 and 72, and 50x784 by 784x300 165 and 115.
     let bare = !op.transpose_b && (k <= 256 || k * n <= if lanes() >= WIDE { 1 << 18 } else { 1 << 15 });
     if bare && m < MANY_ROWS {
-        return work.by_panels(y);
+        return if work.prefers_rows() { work.by_rows(y) } else { work.by_panels(y) };
     }
     if op.transpose_b && !op.transpose_a && k >= LONG && m < MANY_ROWS && lanes() >= WIDE {
         return work.by_dots(y);
@@ -195,16 +195,7 @@ impl Work<'_> {
             scratch::with(|scratch| {
                 let Scratch { floats, rows, to, .. } = scratch;
                 let (block, last) = floats.first(m * columns + k * width).split_at_mut(m * columns);
-                let (panels, panel, pitch) = if self.pitch == width {
-                    (self.panels, &self.right[first * k..], width)
-                } else if columns == width {
-                    (self.panels, &self.right[first..], self.pitch)
-                } else {
-                    let panels = Panels::new(columns);
-                    let last = &mut last[..k * panels.width()];
-                    panels.copy_rows(&self.right[first..], n, columns, last);
-                    (panels, &*last, panels.width())
-                };
+                let (panels, panel, pitch) = self.panel(i, last);
                 rows.clear();
                 rows.extend((0..m).map(|i| if self.transposed { i } else { i * k }));
                 to.clear();
@@ -219,6 +210,25 @@ impl Work<'_> {
                 self.finish(block, columns, first, &y);
             });
         });
+    }
+
+    /// Panel `i` of the right side, with its width and pitch. A last one that is short and lies where it was given is packed into
+    /// `last`.
+    fn panel<'a>(&'a self, i: usize, last: &'a mut [f32]) -> (Panels, &'a [f32], usize) {
+        let [_, k, n] = self.extents;
+        let width = self.panels.width();
+        let first = i * width;
+        let columns = width.min(n - first);
+        if self.pitch == width {
+            (self.panels, &self.right[first * k..], width)
+        } else if columns == width {
+            (self.panels, &self.right[first..], self.pitch)
+        } else {
+            let panels = Panels::new(columns);
+            let last = &mut last[..k * panels.width()];
+            panels.copy_rows(&self.right[first..], n, columns, last);
+            (panels, last, panels.width())
+        }
     }
 
     /// A few columns of y after the other, each a sum over its column of b, which is a row in memory.
@@ -252,20 +262,35 @@ impl Work<'_> {
         }
     }
 
+    /// Whether ranges of rows are better tasks than panels: there are rows enough for all threads, and too few panels, or panels
+    /// so short that what each costs beside its products tells.
+    fn prefers_rows(&self) -> bool {
+        let ([m, k, n], threads, width) = (self.extents, rayon::current_num_threads(), self.panels.width());
+        let panels = self.panels.count(n);
+        m >= 16 * threads && (panels < threads || panels > 4 && m * k * width <= ALONE)
+    }
+
+    /// Rows of y of a task that takes all columns.
+    fn range(&self) -> usize {
+        let m = self.extents[0];
+        if m < MANY_ROWS { m.div_ceil(rayon::current_num_threads()).next_multiple_of(8) } else { RANGE }
+    }
+
     /// One range of rows of y after the other.
     fn by_rows(&self, y: &mut [f32]) {
         let [m, k, n] = self.extents;
-        let tasks = y.par_chunks_mut(RANGE * n).enumerate();
-        tasks.with_min_len(ALONE / (RANGE * k * n)).for_each(|(i, y)| {
-            let (first, count) = (i * RANGE, y.len() / n);
+        let (width, range) = (self.panels.width(), self.range());
+        let tasks = y.par_chunks_mut(range * n).enumerate();
+        tasks.with_min_len(ALONE / (range * k * n)).for_each(|(i, y)| {
+            let (first, count) = (i * range, y.len() / n);
             scratch::with(|scratch| {
                 let Scratch { floats, rows, to, .. } = scratch;
                 rows.clear();
                 to.clear();
                 to.extend((0..count).map(|i| i * n));
+                let (part, last) = floats.first((count + width) * k).split_at_mut(count * k);
                 let (values, step) = if self.transposed && self.panels.count(n) > 2 {
                     // The range's part of each stored row side by side: far apart, each would be on a page of its own.
-                    let part = floats.first(count * k);
                     for (part, a) in part.chunks_exact_mut(count).zip(self.a.chunks_exact(m)) {
                         copy(&a[first..first + count], part);
                     }
@@ -279,10 +304,10 @@ impl Work<'_> {
                     (&self.a[first * k..(first + count) * k], 1)
                 };
                 let left = Left { values, rows, runs: &[Run { at: 0, len: k }], step };
-                for (column, panel) in self.panels.each(self.right, k) {
-                    let columns = self.panels.width().min(n - column);
-                    let y = &mut y[column..];
-                    Product { left, panels: self.panels, panel, pitch: self.pitch, columns, y, to, add: false }.run();
+                for i in 0..self.panels.count(n) {
+                    let columns = width.min(n - i * width);
+                    let (panels, panel, pitch) = self.panel(i, last);
+                    Product { left, panels, panel, pitch, columns, y: &mut y[i * width..], to, add: false }.run();
                 }
             });
             finish_rows(y, n, self.bias, self.activation);

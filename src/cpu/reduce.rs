@@ -16,37 +16,80 @@ const PARTS: usize = 64;
 
 /// Sum of `term(a, b)` over all pairs: `f32` within a run of neighbours, `f64` across the runs.
 pub(crate) fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32 + Sync) -> f64 {
-    let runs = a.len().div_ceil(RUN).div_ceil(PARTS).max(1);
-    let part = |(a, b): (&[f32], &[f32])| -> f64 {
+    let len = part_len(a.len());
+    sum_parts(a.par_chunks(len).zip(b.par_chunks(len)), len, |(a, b)| {
         let runs = a.chunks(RUN).zip(b.chunks(RUN));
         runs.map(|(a, b)| {
             wide(
                 #[inline(always)]
-                || sum_run(a, b, &term),
+                || sum_run(a, b, &mut [(); RUN][..a.len()], |a, b, ()| term(a, b)),
             )
         })
         .sum()
-    };
+    })
+}
+
+/// As [`sum_pairs`] and [`map_pairs`] at once: of what `f` gives the first are added up, and the second become y.
+pub(crate) fn sum_and_map_pairs(
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    f: impl Fn(f32, f32) -> (f32, f32) + Sync + Copy,
+) -> f64 {
+    let len = part_len(a.len());
+    let parts = a.par_chunks(len).zip(b.par_chunks(len)).zip(y.par_chunks_mut(len));
+    sum_parts(parts, len, |((a, b), y)| {
+        let runs = a.chunks(RUN).zip(b.chunks(RUN)).zip(y.chunks_mut(RUN));
+        runs.map(|((a, b), y)| {
+            wide(
+                #[inline(always)]
+                || {
+                    sum_run(
+                        a,
+                        b,
+                        y,
+                        #[inline(always)]
+                        |a, b, y| {
+                            let (term, value) = f(a, b);
+                            *y = value;
+                            term
+                        },
+                    )
+                },
+            )
+        })
+        .sum()
+    })
+}
+
+/// Elements of one part of a sum over so many.
+fn part_len(elements: usize) -> usize {
+    elements.div_ceil(RUN).div_ceil(PARTS).max(1) * RUN
+}
+
+/// The sum of at most [`PARTS`] parts of `len` elements each.
+fn sum_parts<P: Send>(parts: impl IndexedParallelIterator<Item = P>, len: usize, sum: impl Fn(P) -> f64 + Sync) -> f64 {
     let mut sums = [0f64; PARTS];
-    let parts = a.par_chunks(runs * RUN).zip(b.par_chunks(runs * RUN)).zip(&mut sums);
-    parts.with_min_len((LIGHT / 2).div_ceil(runs)).for_each(|(pair, sum)| *sum = part(pair));
+    let parts = parts.zip(&mut sums).with_min_len((LIGHT / 2).div_ceil(len / RUN));
+    parts.for_each(|(part, of_part)| *of_part = sum(part));
     sums.iter().sum()
 }
 
-/// Sum of the terms of one run.
+/// Sum of the terms of one run, each of which may also leave something in its place of y.
 #[inline(always)]
-fn sum_run(a: &[f32], b: &[f32], term: &impl Fn(f32, f32) -> f32) -> f64 {
+fn sum_run<Y>(a: &[f32], b: &[f32], y: &mut [Y], term: impl Fn(f32, f32, &mut Y) -> f32) -> f64 {
     // Sixteen independent sums: one alone is a chain of dependent additions.
     let mut sums = [0f32; 16];
-    let ((a16, a_rest), (b16, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-    for (a, b) in a16.iter().zip(b16) {
+    let ((a16, a_rest), (b16, b_rest), (y16, y_rest)) =
+        (a.as_chunks::<16>(), b.as_chunks::<16>(), y.as_chunks_mut::<16>());
+    for ((a, b), y) in a16.iter().zip(b16).zip(y16) {
         for k in 0..16 {
-            sums[k] += term(a[k], b[k]);
+            sums[k] += term(a[k], b[k], &mut y[k]);
         }
     }
     let mut rest = 0.0;
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        rest += term(a, b);
+    for ((&a, &b), y) in a_rest.iter().zip(b_rest).zip(y_rest) {
+        rest += term(a, b, y);
     }
     sums.iter().map(|&s| f64::from(s)).sum::<f64>() + f64::from(rest)
 }

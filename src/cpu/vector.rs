@@ -63,14 +63,30 @@ pub(crate) fn softplus(x: f32) -> f32 {
     x.max(0.0) + softplus_tail(x)
 }
 
-/// ln(1 + u) with u = e^-|x|, as the series of 2 artanh(u / (2 + u)), whose eighth term is below 2^-24 of the sum.
+/// ln(1 + e^-|x|).
 #[inline(always)]
 pub(crate) fn softplus_tail(x: f32) -> f32 {
     let u = exp(-x.abs());
-    let s = u / (2.0 + u);
+    ln_1p_of(u / (2.0 + u))
+}
+
+/// [`softplus_tail`] and [`sigmoid`] of x, which share an exponential and a division: 1 / (1 + u) and 1 / (2 + u) come from the
+/// reciprocal of their product.
+#[inline(always)]
+pub(crate) fn softplus_tail_and_sigmoid(x: f32) -> (f32, f32) {
+    let u = exp(-x.abs());
+    let reciprocal = 1.0 / ((1.0 + u) * (2.0 + u));
+    let of_absolute = reciprocal * (2.0 + u);
+    (ln_1p_of(u * (reciprocal * (1.0 + u))), if x < 0.0 { u * of_absolute } else { of_absolute })
+}
+
+/// ln(1 + u) from s = u / (2 + u) for u in 0..=1, as 2 artanh(s): s times the polynomial in s^2 on 0..=1/9 whose largest relative
+/// error, 4e-9, is the smallest.
+#[inline(always)]
+fn ln_1p_of(s: f32) -> f32 {
     let q = s * s;
-    let mut p = 1.0 / 13.0;
-    for c in [1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0, 1.0] {
+    let mut p = 0.140_891_67;
+    for c in [0.139_803, 0.200_124_55, 0.333_331_58, 1.0] {
         p = p * q + c;
     }
     2.0 * s * p
@@ -109,12 +125,14 @@ mod tests {
     #[test]
     fn functions_are_exact_to_a_few_ulp() {
         type Pair = (&'static str, fn(f32) -> f32, fn(f64) -> f64);
-        let functions: [Pair; 5] = [
+        let functions: [Pair; 7] = [
             ("exp", exp, f64::exp),
             ("exp_m1", exp_m1, f64::exp_m1),
             ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
             ("tanh", tanh, f64::tanh),
             ("softplus", softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
+            ("softplus's tail", |x| softplus_tail_and_sigmoid(x).0, |x| (-x.abs()).exp().ln_1p()),
+            ("sigmoid beside it", |x| softplus_tail_and_sigmoid(x).1, |x| 1.0 / (1.0 + (-x).exp())),
         ];
         for (name, fast, exact) in functions {
             for i in -400_000..=400_000 {

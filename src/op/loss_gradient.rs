@@ -4,6 +4,8 @@ use super::conv_kernels::{PAIRS, reads_pairs};
 use super::conv2d::reals;
 use super::mse::{SHAPES, infer_loss};
 use super::{ActivateBackward, Activation, BceLogits, BceLogitsBackward, Case, Mse, MseBackward, Values, activation};
+use crate::cpu::reduce::sum_and_map_pairs;
+use crate::cpu::vector::softplus_tail_and_sigmoid;
 use crate::error::Result;
 use crate::graph::{CpuCall, Op, Signature};
 use crate::kernel::{Binding, Launch, Products, Shader, Target, Tolerance, Variant, linear_grid};
@@ -129,22 +131,29 @@ impl Op for LossGradient {
         slope.reference(&of_slope, &[&before[0], inputs[0]], std::slice::from_mut(gradient));
     }
 
-    fn compute(&self, signature: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
-        let x = call.input(0);
-        let [loss, gradient] = &mut *call.outputs else { return false };
-        let (mut loss, mut gradient) = ([&mut **loss], [&mut **gradient]);
-        let mut of_loss = CpuCall { inputs: call.inputs, outputs: &mut loss };
-        let of_value = Signature { inputs: signature.inputs, outputs: &signature.outputs[..1] };
-        let upstream = [self.upstream.to_bits()];
-        let inputs = [call.inputs[0], call.inputs[1], &upstream];
-        // Neither op looks at the type of the scalar upstream.
-        let of_slope = Signature { inputs: signature.inputs, outputs: &signature.outputs[1..] };
-        let mut of_gradient = CpuCall { inputs: &inputs, outputs: &mut gradient };
-        if !self.loss.value().compute(&of_value, &mut of_loss)
-            || !self.loss.gradient().compute(&of_slope, &mut of_gradient)
-        {
-            return false;
-        }
+    fn compute(&self, _: &Signature<'_>, call: &mut CpuCall<'_>) -> bool {
+        let (x, target) = (call.input(0), call.input(1));
+        let scale = self.upstream / x.len() as f32;
+        let sum = match self.loss {
+            LossOp::Mse => sum_and_map_pairs(
+                x,
+                target,
+                call.output(1),
+                #[inline(always)]
+                move |x, t| ((x - t) * (x - t), 2.0 * scale * (x - t)),
+            ),
+            LossOp::BceLogits => sum_and_map_pairs(
+                x,
+                target,
+                call.output(1),
+                #[inline(always)]
+                move |x, t| {
+                    let (tail, sigmoid) = softplus_tail_and_sigmoid(x);
+                    (x.max(0.0) - x * t + tail, scale * (sigmoid - t))
+                },
+            ),
+        };
+        call.output(0)[0] = (sum / x.len() as f64) as f32;
         self.activation.scale_in_place(call.output(1), x);
         true
     }
