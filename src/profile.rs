@@ -23,7 +23,7 @@ pub use ceilings::Ceilings;
 pub use check::{Checked, Expected, WrongElement};
 pub use compare::{Change, ComparedLaunch};
 pub use contest::{Budget, Outcome, Stopped, Stopwatch, Turn, contest};
-pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, duration, rate, ratio};
+pub use kernel_profile::{BoundBuffer, CheckEffects, KernelProfile, TimedBy, duration, rate, ratio, wrap};
 pub use launches::{Bound, Floor, LaunchProfile, Place};
 pub use lone::{KernelBench, KernelContest, LoneKernel, Options, Output};
 pub use statistics::{Ratio, Statistics};

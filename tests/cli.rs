@@ -424,6 +424,50 @@ fn pictures_go_in_and_come_out() {
     lab.run(&["denoise", "pictures", "large.bmp", "-o", "out"]).fails(&["pictures", "no run folder"]);
 }
 
+#[test]
+fn outputs_replace_no_input_and_no_file_of_a_run() {
+    let lab = Lab::new();
+    lab.train("run", &["--epochs", "1", "--no-pca"]).ok();
+    fs::copy(lab.path("pictures/00.png"), lab.path("own.png")).unwrap();
+    let kept = ["tiny.toml", "own.png", "run/config.toml", "run/best.safetensors", "run/metrics.csv"];
+    let before = kept.map(|name| lab.read(name));
+    let input = "is one of the inputs: choose another place with";
+    let of_run = "belongs to the run in that folder: choose another place with";
+    let profile = ["profile", "tiny.toml", "--budget=0.1"];
+    let refused = |words: &[&str], name: &str, problem: &str| lab.run(words).fails(&[name, problem]);
+    refused(&[&profile[..], &["--trace", "tiny.toml"]].concat(), "tiny.toml", &format!("{input} --trace"));
+    refused(
+        &[&profile[..], &["--report", "run/metrics.csv"]].concat(),
+        "run/metrics.csv",
+        &format!("{of_run} --report"),
+    );
+    refused(
+        &[&profile[..], &["--trace=a.html", "--report=./a.html"]].concat(),
+        "a.html",
+        "writes: choose another place",
+    );
+    refused(&["morph", "run", "own.png", "#1", "-o", "./own.png"], "own.png", &format!("{input} -o"));
+    refused(&["encode", "run", "--data", "own.png", "-o", "own.png"], "own.png", &format!("{input} -o"));
+    refused(&["search", "run", "--query=own.png", "--sheet=own.png"], "own.png", &format!("{input} --sheet"));
+    refused(&["data", "own.png", "-o", "pictures/../own.png"], "own.png", &format!("{input} -o"));
+    refused(&["data", "own.png", "-o", "run/config.toml"], "run/config.toml", &format!("{of_run} -o"));
+    refused(&["export", "run", "--format=safetensors", "-o", "run/best.safetensors"], "run/best.safetensors", of_run);
+    assert!(kept.map(|name| lab.read(name)) == before && !lab.path("a.html").exists());
+    // Other files of a run's folder may be written, and files that are there already.
+    for _ in 0..2 {
+        lab.run(&["data", "own.png", "-o", "run/sheet.png"]).ok();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_are_no_files_to_read() {
+    let lab = Lab::new();
+    for words in [&["summary", "/dev/zero"][..], &["train", "tiny.toml", "--data=pictures", "--init=/dev/zero"]] {
+        lab.run(words).fails(&["/dev/zero", "is a device: name a file"]);
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told() {

@@ -170,6 +170,8 @@ fn a_sweep_is_a_table(device: String) {
         rows.iter().map(|row| (row["constants"]["WORKGROUP"].as_str(), row["workgroups"][0].as_u64())).collect();
     assert_eq!(seen, [(Some("32"), Some(16)), (Some("64"), Some(8)), (Some("128"), Some(4))]);
     let text = lab.text(&words);
+    let hint = "llvmpipe ends all loops of an invocation after 65,535 turns together";
+    assert_eq!(text.contains(hint), text.contains("llvmpipe"), "{text}");
     assert!(text.lines().nth(2).unwrap().starts_with("WORKGROUP") && text.contains("fastest: WORKGROUP="), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let (line, _) = lab.error(&words.replace("16;8;4", "16;8"));

@@ -209,17 +209,41 @@ fn two_damaged_checkpoints_are_an_error_and_stay() {
     assert!(lab.path("run/best.safetensors").exists());
 }
 
-/// Runs `degrain` with these words where no file may grow past `kib` KiB.
-fn within(lab: &Lab, kib: usize, words: &[&str]) -> Ended {
+/// `degrain` with these words, begun by a shell that first does something else.
+fn after(lab: &Lab, first: &str, words: &[&str]) -> Command {
     let command = lab.command(words);
     let mut shell = Command::new("sh");
-    // A write past the limit then fails, as one to a full disk does, where it would end the process.
-    shell.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", 2 * kib)).arg(command.get_program());
+    shell.arg("-c").arg(format!("{first}; exec \"$0\" \"$@\"")).arg(command.get_program());
     shell.args(command.get_args()).current_dir(lab.path("."));
     for (name, value) in command.get_envs() {
         value.map(|value| shell.env(name, value));
     }
-    shell.stdin(Stdio::null()).output().unwrap().into()
+    shell.stdin(Stdio::null());
+    shell
+}
+
+/// Runs `degrain` with these words where no file may grow past `kib` KiB.
+fn within(lab: &Lab, kib: usize, words: &[&str]) -> Ended {
+    after(lab, &format!("ulimit -f {}", 2 * kib), words).output().unwrap().into()
+}
+
+#[test]
+fn signals_that_were_ignored_stay_ignored() {
+    let lab = Lab::new();
+    let pause = 4 * time_to_save(&lab) + Duration::from_millis(300);
+    // As `nohup` does, and shells with what they start in the background.
+    let mut child =
+        after(&lab, "trap '' HUP INT", &ENDLESS).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let id = child.id().to_string();
+    let send = |signal: &str| assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    std::thread::sleep(pause);
+    for signal in ["-HUP", "-INT"] {
+        send(signal);
+        std::thread::sleep(pause);
+        assert_eq!(child.try_wait().unwrap(), None, "{signal}");
+    }
+    send("-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Ctrl-C, or a signal to end: while a run trains, the first one asks it to finish its step and save; any other ends the
 //! process at once.
 
-use super::INTERRUPTED;
+use super::{INTERRUPTED, signals};
 use degrain::{Error, Result};
 use std::io::Write;
 use std::sync::OnceLock;
@@ -26,7 +26,7 @@ impl Guard {
     /// # Errors
     /// Where the system lets no handler be set.
     pub(super) fn new() -> Result<Self> {
-        let set = ctrlc::set_handler(on_interrupt);
+        let set = signals::keeping_ignored(|| ctrlc::set_handler(on_interrupt));
         set.map_err(|error| Error::setting("Ctrl-C", format!("cannot be handled: {error}")))?;
         TRAINING.store(true, Ordering::SeqCst);
         Ok(Self(()))

@@ -24,6 +24,7 @@ mod network;
 mod outputs;
 mod pca;
 mod pictures;
+mod places;
 mod presets;
 mod probe;
 mod profile;
@@ -36,6 +37,7 @@ mod sample;
 mod scale_model;
 mod search;
 mod sheets;
+mod signals;
 mod summary;
 mod sweep;
 mod tensorboard;
@@ -46,7 +48,7 @@ mod validate;
 mod vectors;
 mod words;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use console::Console;
 use degrain::{Error, Result};
 use job::Job;
@@ -149,7 +151,10 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn main() -> ExitCode {
     let started = Instant::now();
     device::quiet_drivers();
-    let Cli { global, command } = Cli::parse();
+    signals::survive_file_limits();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches);
+    let Cli { global, command } = cli.unwrap_or_else(|error| error.format(&mut Cli::command()).exit());
     let console = Console::new(global.json, global.quiet, started);
     let job = match Job::enter() {
         Ok(job) => job,
@@ -159,7 +164,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let console = if job.speaks() { console } else { Console::silent(started) };
-    match run(command, &global.device, &job, &console) {
+    match places::check(&matches).and_then(|()| run(command, &global.device, &job, &console)) {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
         // Whoever reads standard output has seen enough, as in `degrain presets | head -1`.
@@ -215,6 +220,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

@@ -8,6 +8,7 @@ use degrain::gpu::{Checks, Gpu, adapters};
 use degrain::kernel::Tolerance;
 use degrain::profile::{
     Binding, Checked, Expected, KernelBench, KernelContest, KernelProfile, LoneKernel, Options, duration, rate, ratio,
+    wrap,
 };
 use degrain::{Error, Result};
 use serde_json::{Value, json};
@@ -299,6 +300,11 @@ fn sweep_kernels(sweep: &str, first: &LoneKernel, workgroups: &[[u32; 3]]) -> Re
 /// `X`, `X,Y` or `X,Y,Z`.
 fn triple(flag: &str, text: &str) -> Result<[u32; 3]> {
     let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    // Drivers count workgroups by 32 bits.
+    let all = numbers.iter().flatten().try_fold(1_u32, |all, &n| all.checked_mul(n));
+    if numbers.is_some() && all.is_none() {
+        return Err(Error::setting(flag, format!("{text}: wanted at most {} workgroups in all", u32::MAX)));
+    }
     match numbers.as_deref() {
         Some(&[x]) => Ok([x, 1, 1]),
         Some(&[x, y]) => Ok([x, y, 1]),
@@ -328,6 +334,7 @@ fn versus(contest: &KernelContest) -> (Value, String) {
         }
     };
     let _ = write!(text, "\n{verdict}");
+    text.push_str(&hints(contest));
     (object, text)
 }
 
@@ -341,7 +348,20 @@ fn swept(sweep: &str, contest: &KernelContest) -> (Value, String) {
     let rows: Vec<(String, &KernelProfile)> = contest.profiles.iter().map(|p| (value(p), p)).collect();
     let mut text = table(&rows, name);
     let _ = write!(text, "\nfastest: {name}={}", fastest.unwrap_or_default());
+    text.push_str(&hints(contest));
     (object, text)
+}
+
+/// What is to be said of the launches of any of the kernels, each once, below a table.
+fn hints(contest: &KernelContest) -> String {
+    let mut told: Vec<&String> = Vec::new();
+    for hint in contest.profiles.iter().flat_map(|profile| &profile.hints) {
+        if !told.contains(&hint) {
+            told.push(hint);
+        }
+    }
+    let lines = told.iter().flat_map(|hint| wrap(hint, 80));
+    lines.fold(String::new(), |text, line| text + "\n" + &line)
 }
 
 /// One row for each profile.

@@ -33,7 +33,7 @@ pub(super) struct Flags {
     #[arg(long)]
     modules: Option<Kind>,
     /// Add this many random cases of every op
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=10_000))]
     random: u64,
     /// Seed of the first random case
     #[arg(long, value_name = "S", default_value_t = 0, requires = "random")]

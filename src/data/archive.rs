@@ -115,8 +115,10 @@ fn decode_all<T>(
     }
 }
 
+/// The reader of archives quotes what it read, which may be anything, of any length.
 fn damaged(e: io::Error) -> String {
-    format!("the archive is damaged or truncated ({e}); fetch or pack it again")
+    let quoted: String = picture::printable(&e.to_string()).chars().take(100).collect();
+    format!("the archive is damaged or truncated ({quoted}); fetch or pack it again")
 }
 
 /// Sends the pictures of a tar on, and gives back the reader at its end.

@@ -65,8 +65,8 @@ impl Ceilings {
 
     /// Those that were measured before on this device and driver, else as [`Ceilings::measure`]. They are kept beside the
     /// decoded pictures, in `$DEGRAIN_CACHE`, else `$XDG_CACHE_HOME/degrain`, else `~/.cache/degrain`. The processor's arithmetic
-    /// is measured again, which takes some milliseconds, and the better figure kept: where other machines share the processor,
-    /// the first one may come from minutes at half its speed.
+    /// and copies are measured again, which takes a tenth of a second, and the better figures kept: where other work or machines
+    /// share the processor, the first ones may come from minutes at half its speed.
     ///
     /// # Errors
     /// As [`Ceilings::measure`]. A cache that cannot be read or written is not an error.
@@ -75,7 +75,7 @@ impl Ceilings {
         match kept_file(session).read().filter(usable) {
             Some(mut known) => {
                 if session.target().is_none() {
-                    known.raise_gflops(host::fma_gflops(), session);
+                    known.raise([host::fma_gflops(), host::copy_gbps()], session);
                 }
                 Ok(known)
             }
@@ -83,9 +83,10 @@ impl Ceilings {
         }
     }
 
-    fn raise_gflops(&mut self, gflops: f64, session: &Session) {
-        if gflops > self.gflops {
-            self.gflops = gflops;
+    fn raise(&mut self, [gflops, gbps]: [f64; 2], session: &Session) {
+        if gflops > self.gflops || gbps > self.gbps {
+            self.gflops = self.gflops.max(gflops);
+            self.gbps = self.gbps.max(gbps);
             let _ = kept_file(session).write(self);
         }
     }
