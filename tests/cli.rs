@@ -453,9 +453,11 @@ fn outputs_replace_no_input_and_no_file_of_a_run() {
     refused(&["data", "own.png", "-o", "run/config.toml"], "run/config.toml", &format!("{of_run} -o"));
     refused(&["export", "run", "--format=safetensors", "-o", "run/best.safetensors"], "run/best.safetensors", of_run);
     assert!(kept.map(|name| lab.read(name)) == before && !lab.path("a.html").exists());
-    // Other files of a run's folder may be written, and files that are there already.
+    // Other files of a run's folder may be written, and files that are there already, called as they like.
     for _ in 0..2 {
         lab.run(&["data", "own.png", "-o", "run/sheet.png"]).ok();
+        lab.run(&["data", "own.png", "-o", "output"]).ok();
+        lab.run(&["export", "run", "--format", "onnx", "-o", "onnx"]).ok();
     }
 }
 

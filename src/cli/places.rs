@@ -6,8 +6,13 @@ use degrain::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Flags that name files to write. `encode` writes its `--names` as well, which other commands read.
+/// Arguments that name files to write. `encode` writes its `--names` as well, which other commands read.
 const OUTPUTS: [&str; 6] = ["output", "csv", "trace", "roofline", "report", "sheet"];
+/// Arguments that may name files to read.
+const INPUTS: [&str; 19] = [
+    "bisect", "codes", "compare", "data", "init", "inputs", "labels", "model", "models", "names", "near", "paths",
+    "pictures", "preset", "query", "resume", "vs", "weights", "what",
+];
 /// What a run cannot go on or be looked at without.
 const OF_A_RUN: [&str; 8] = [BEST, CONFIG, LAST, METRICS, STATE, STATE_BEFORE, STEPS, SUMMARY];
 
@@ -23,14 +28,15 @@ pub(super) fn check(matches: &ArgMatches) -> Result<()> {
         let values = arguments.try_get_raw(id).ok().flatten();
         values.into_iter().flatten().map(PathBuf::from).collect()
     };
-    let (outputs, inputs): (Vec<&str>, Vec<&str>) = arguments.ids().map(|id| id.as_str()).partition(|id| is_output(id));
-    let inputs: Vec<PathBuf> = inputs.into_iter().flat_map(named).collect();
+    let ids: Vec<&str> = arguments.ids().map(|id| id.as_str()).collect();
+    let inputs = ids.iter().filter(|id| INPUTS.contains(id) && !is_output(id));
+    let inputs: Vec<PathBuf> = inputs.flat_map(|id| named(id)).filter(|path| path.exists()).collect();
     if let Some(device) = inputs.iter().find(|path| is_device(path)) {
         return Err(Error::file(device, "is a device: name a file"));
     }
     let read: HashSet<PathBuf> = inputs.iter().filter_map(|path| file_at(path)).collect();
     let mut written: HashMap<PathBuf, &str> = HashMap::new();
-    for id in outputs {
+    for id in ids.into_iter().filter(|id| is_output(id)) {
         let flag = if id == "output" { "-o".to_owned() } else { format!("--{id}") };
         for path in named(id) {
             let Some(place) = file_at(&path) else { continue };
@@ -78,4 +84,22 @@ fn is_device(path: &Path) -> bool {
 fn is_of_a_run(place: &Path) -> bool {
     let is_kept = place.file_name().is_some_and(|name| OF_A_RUN.iter().any(|kept| name == *kept));
     is_kept && place.parent().is_some_and(|folder| folder.join(CONFIG).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_there() {
+        let command = super::super::Cli::command();
+        let all: HashSet<&str> = command
+            .get_subcommands()
+            .flat_map(|command| command.get_arguments().map(|argument| argument.get_id().as_str()))
+            .collect();
+        for id in OUTPUTS.iter().chain(&INPUTS) {
+            assert!(all.contains(id), "{id}");
+        }
+    }
 }

@@ -93,6 +93,8 @@ impl Lab {
         let mut command = Command::new(env!("CARGO_BIN_EXE_degrain"));
         command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
         command.env("DEGRAIN_CACHE", self.path("cache")).env("DEGRAIN_DEVICE", "cpu");
+        #[cfg(unix)]
+        reset_signals(&mut command);
         command
     }
 
@@ -171,6 +173,23 @@ impl Ended {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
+}
+
+/// Signals as a terminal has them: what started the tests in the background may have told them to ignore Ctrl-C.
+#[cfg(unix)]
+fn reset_signals(command: &mut Command) {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    use std::os::unix::process::CommandExt;
+
+    let reset = || {
+        for which in [Signal::SIGINT, Signal::SIGHUP] {
+            // SAFETY: the default action is no handler.
+            unsafe { signal(which, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it does nothing but set these actions, which is allowed there.
+    unsafe { command.pre_exec(reset) };
 }
 
 /// A picture file. `image::open` would compile the decoders of all kinds for each test file that calls it.
