@@ -9,18 +9,13 @@ pub(super) fn keeping_ignored<T>(set_handlers: impl FnOnce() -> T) -> T {
     let ignored: Vec<Signal> = may_end
         .into_iter()
         .filter(|&which| {
-            // SAFETY: no handler is installed, only told apart by what was there: ignoring is always sound, and what stood there
-            // before, which no code of this process set, is put back.
+            // SAFETY: ignoring a signal installs no handler.
             let before = unsafe { signal(which, SigHandler::SigIgn) };
-            match before {
-                Ok(SigHandler::SigIgn) => true,
-                Ok(before) => {
-                    // SAFETY: as above.
-                    let _ = unsafe { signal(which, before) };
-                    false
-                }
-                Err(_) => false,
+            if let Ok(before) = before {
+                // SAFETY: it is what stood there, which no code of this process has set.
+                let _ = unsafe { signal(which, before) };
             }
+            matches!(before, Ok(SigHandler::SigIgn))
         })
         .collect();
     let set = set_handlers();

@@ -288,8 +288,10 @@ impl Work<'_> {
                 rows.clear();
                 to.clear();
                 to.extend((0..count).map(|i| i * n));
-                let (part, last) = floats.first((count + width) * k).split_at_mut(count * k);
-                let (values, step) = if self.transposed && self.panels.count(n) > 2 {
+                let gathered = self.transposed && self.panels.count(n) > 2;
+                let part_len = if gathered { count * k } else { 0 };
+                let (part, last) = floats.first(part_len + width * k).split_at_mut(part_len);
+                let (values, step) = if gathered {
                     // The range's part of each stored row side by side: far apart, each would be on a page of its own.
                     for (part, a) in part.chunks_exact_mut(count).zip(self.a.chunks_exact(m)) {
                         copy(&a[first..first + count], part);

@@ -193,9 +193,7 @@ impl fmt::Display for KernelProfile {
         writeln!(f, "  median      {}   min {}   p95 {}", duration(us.median), duration(us.min), duration(us.p95))?;
         writeln!(f, "  spread      MAD {} ({:.2} %)", duration(us.mad), 100.0 * us.spread())?;
         writeln!(f, "  certainty   {}", self.certainty())?;
-        for (line_at, line) in wrap(&self.method(), 66).iter().enumerate() {
-            writeln!(f, "  {:11} {line}", if line_at == 0 { "measured" } else { "" })?;
-        }
+        labelled(f, "measured", "", &self.method())?;
         if self.discarded_timestamps > 0 {
             writeln!(f, "  discarded   {} impossible timestamps", self.discarded_timestamps)?;
         }
@@ -222,18 +220,20 @@ impl fmt::Display for KernelProfile {
             None => {}
         }
         for (at, hint) in self.hints.iter().enumerate() {
-            let head = if at == 0 { "hints" } else { "" };
-            for (line_at, line) in wrap(hint, 66).iter().enumerate() {
-                writeln!(
-                    f,
-                    "  {:11} {}{line}",
-                    if line_at == 0 { head } else { "" },
-                    if line_at == 0 { "- " } else { "  " }
-                )?;
-            }
+            labelled(f, if at == 0 { "hints" } else { "" }, "- ", hint)?;
         }
         Ok(())
     }
+}
+
+/// Text behind a label, with a mark in front of its first line.
+fn labelled(f: &mut fmt::Formatter<'_>, label: &str, mark: &str, text: &str) -> fmt::Result {
+    let width = mark.len();
+    for (at, line) in wrap(text, 66).iter().enumerate() {
+        let (label, mark) = if at == 0 { (label, mark) } else { ("", "") };
+        writeln!(f, "  {label:11} {mark:width$}{line}")?;
+    }
+    Ok(())
 }
 
 /// Lines of at most `width` characters, broken between words.
